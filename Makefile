@@ -1,0 +1,60 @@
+# Targets for people; `make` lists them. Everything that a fresh Debian machine
+# lacks is installed by the target that needs it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export GOTOOLCHAIN ?= local
+export GOFLAGS ?= -buildvcs=false
+DATA ?= $(CURDIR)/data/demo
+GO_TOOL := go tool -modfile=tools/go.mod
+INIT := internal/engine/initbin/bin/slipway-init
+
+.PHONY: help demo demo-check test test-e2e unit lint build fmt bench generate clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: ## set up, build, start on this machine, push a real Dash app; DATA= names the data folder
+	@./tools/setup run
+	@$(MAKE) --no-print-directory build
+	@bin/demo --data $(DATA)
+
+demo-check: build ## the same on free ports with a headless browser, then tear down
+	@./tools/setup test
+	bin/demo check
+
+build: $(INIT) ## bin/slipway and bin/demo
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/slipway ./test/demo
+
+$(INIT): $(wildcard cmd/slipway-init/*.go) go.mod
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@ ./cmd/slipway-init
+
+test: ## set up what tests need and pass them all
+	@./tools/setup test
+	@$(MAKE) --no-print-directory build lint unit test-e2e demo-check
+
+unit: $(INIT)
+	$(GO_TOOL) gotestsum --format pkgname -- -race -shuffle=on -timeout 20m $$(go list ./... | grep -v /test/)
+
+test-e2e: build
+	$(GO_TOOL) gotestsum --format testname -- -race -shuffle=on -timeout 20m -count=1 ./test/...
+
+lint: $(INIT) ## format, vet, linters, tidiness, known vulnerabilities
+	go mod tidy -diff
+	cd tools && go mod tidy -diff
+	$(GO_TOOL) golangci-lint fmt --diff
+	$(GO_TOOL) golangci-lint run
+	./tools/vulncheck
+
+fmt: ## format
+	$(GO_TOOL) golangci-lint fmt
+
+generate: build ## documents made from the code
+	go generate ./...
+
+bench: build ## measure against the targets, into bench/README.md
+	@./tools/setup test
+	go run ./bench
+
+clean:
+	rm -rf bin $(INIT)

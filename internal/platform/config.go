@@ -1,0 +1,206 @@
+// Package platform holds what the platform knows about itself without its
+// database: settings, certificates and the layout of the data folder.
+package platform
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/engine"
+)
+
+// Config is slipway.yaml. The zero value of every key means its default.
+type Config struct {
+	// Base is the domain of the platform; its other hosts are api-<base>,
+	// auth-<base>, git-<base> and so on. Default slipway.localhost, whose names
+	// lead to this machine without DNS.
+	Base string `yaml:"base" json:"base"`
+	// Listen is the address of the one port. Default 127.0.0.1:8443, with http 127.0.0.1:8080.
+	Listen string `yaml:"listen" json:"listen"`
+	// PublicPort is the port that browsers use, when another thing forwards to
+	// Listen. Default: the port of Listen.
+	PublicPort string `yaml:"public_port" json:"public_port"`
+	// Data is the folder that holds everything. Default ./slipway-data.
+	Data string `yaml:"data" json:"data"`
+	// HTTP serves plain HTTP: only behind a proxy that ends TLS, or on loopback.
+	HTTP bool `yaml:"http" json:"http"`
+	// TLS names a certificate and key of your own; without it a local CA is made.
+	TLS TLS `yaml:"tls" json:"tls"`
+	// TrustedProxies are networks whose X-Forwarded-For and -Proto are believed.
+	TrustedProxies []string `yaml:"trusted_proxies" json:"trusted_proxies"`
+	// Isolation is the least isolation that apps may run with: full (default),
+	// rootless, or none for trusted code only.
+	Isolation string `yaml:"isolation" json:"isolation"`
+	// AppMemoryMB is the memory of one replica when the app says nothing. Default 1024.
+	AppMemoryMB int64 `yaml:"app_memory_mb" json:"app_memory_mb"`
+	// Metrics is the address of /healthz, /readyz and /metrics. Default 127.0.0.1:0, printed at the start.
+	Metrics string `yaml:"metrics" json:"metrics"`
+	// Log is how the platform logs.
+	Log Log `yaml:"log" json:"log"`
+}
+
+// TLS names PEM files.
+type TLS struct {
+	CertFile string `yaml:"cert_file" json:"cert_file"`
+	KeyFile  string `yaml:"key_file" json:"key_file"`
+}
+
+// Log says how to log.
+type Log struct {
+	Format string `yaml:"format" json:"format"` // text (default) or json
+	Level  string `yaml:"level" json:"level"`   // debug, info (default), warn, error
+}
+
+// ReadConfig reads slipway.yaml. Unknown keys and wrong values are Invalid,
+// all of them in one error. An empty path gives the defaults.
+func ReadConfig(path string) (Config, error) {
+	var c Config
+	if path == "" {
+		return c, nil
+	}
+	data, err := os.ReadFile(path) //nolint:gosec // the administrator names the file
+	if err != nil {
+		return c, errs.Wrap(err, errs.KindInvalid, "cannot read the configuration file %s", path)
+	}
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	d.KnownFields(true)
+	err = d.Decode(&c)
+	var wrong *yaml.TypeError
+	switch {
+	case errors.Is(err, io.EOF):
+		return c, nil // an empty file
+	case errors.As(err, &wrong):
+		fields := make([]errs.Field, len(wrong.Errors))
+		for i, e := range wrong.Errors {
+			fields[i] = errs.Field{Name: path, Message: e}
+		}
+		return c, errs.Fields("the configuration file has problems", fields...)
+	case err != nil:
+		return c, errs.Wrap(err, errs.KindInvalid, "the configuration file %s is not YAML", path)
+	}
+	return c, nil
+}
+
+var baseDomain = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$`)
+
+// Complete fills in the defaults and checks everything, all problems at once.
+func (c *Config) Complete() error {
+	def := func(p *string, v string) {
+		if *p == "" {
+			*p = v
+		}
+	}
+	def(&c.Base, "slipway.localhost")
+	if c.HTTP {
+		def(&c.Listen, "127.0.0.1:8080")
+	}
+	def(&c.Listen, "127.0.0.1:8443")
+	def(&c.Data, "slipway-data")
+	def(&c.Isolation, string(engine.IsolationFull))
+	def(&c.Metrics, "127.0.0.1:0")
+	def(&c.Log.Format, "text")
+	def(&c.Log.Level, "info")
+	if c.AppMemoryMB == 0 {
+		c.AppMemoryMB = 1024
+	}
+
+	var bad []errs.Field
+	check := func(ok bool, name, format string, args ...any) {
+		if !ok {
+			bad = append(bad, errs.Field{Name: name, Message: fmt.Sprintf(format, args...)})
+		}
+	}
+	c.Base = strings.ToLower(c.Base)
+	check(baseDomain.MatchString(c.Base), "base", "%q is not a domain name with at least one dot, such as slipway.example.com", c.Base)
+	_, port, err := net.SplitHostPort(c.Listen)
+	check(err == nil, "listen", "%q is not an address such as 0.0.0.0:8443", c.Listen)
+	def(&c.PublicPort, port)
+	_, _, err = net.SplitHostPort(c.Metrics)
+	check(err == nil, "metrics", "%q is not an address such as 127.0.0.1:9090", c.Metrics)
+	check((c.TLS.CertFile == "") == (c.TLS.KeyFile == ""), "tls", "cert_file and key_file go together")
+	check(!c.HTTP || c.TLS.CertFile == "", "http", "plain HTTP and tls exclude each other")
+	for _, p := range c.TrustedProxies {
+		_, err := netip.ParsePrefix(p)
+		check(err == nil, "trusted_proxies", "%q is not a network such as 10.0.0.0/8", p)
+	}
+	switch engine.Isolation(c.Isolation) {
+	case engine.IsolationFull, engine.IsolationRootless, engine.IsolationNone:
+	default:
+		check(false, "isolation", "%q is none of full, rootless, none", c.Isolation)
+	}
+	check(c.AppMemoryMB >= 32, "app_memory_mb", "%d MB is too little for an app: at least 32", c.AppMemoryMB)
+	check(c.Log.Format == "text" || c.Log.Format == "json", "log.format", "%q is neither text nor json", c.Log.Format)
+	check(new(slog.Level).UnmarshalText([]byte(c.Log.Level)) == nil, "log.level", "%q is none of debug, info, warn, error", c.Log.Level)
+	if c.Data, err = filepath.Abs(c.Data); err != nil {
+		check(false, "data", "%v", err)
+	}
+	return errs.Fields("the configuration has problems", bad...)
+}
+
+// Hosts computes the platform's names.
+func (c Config) Hosts() slipway.Hosts {
+	h := slipway.Hosts{Scheme: "https", Base: c.Base, Port: c.PublicPort}
+	own := "443"
+	if c.HTTP {
+		h.Scheme, own = "http", "80"
+	}
+	if h.Port == own {
+		h.Port = ""
+	}
+	return h
+}
+
+// Proxies returns TrustedProxies of a completed configuration.
+func (c Config) Proxies() []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range c.TrustedProxies {
+		if n, err := netip.ParsePrefix(p); err == nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// Level returns Log.Level of a completed configuration.
+func (c Config) Level() slog.Level {
+	var l slog.Level
+	_ = l.UnmarshalText([]byte(c.Log.Level)) // checked by Complete
+	return l
+}
+
+// Folder is the data folder, by what is in it.
+type Folder string
+
+// The files and folders of the data folder.
+func (f Folder) Run(name string) string { return filepath.Join(string(f), "run", name) }
+func (f Folder) Database() string       { return filepath.Join(string(f), "slipway.db") }
+func (f Folder) Key() string            { return filepath.Join(string(f), "secrets", "seal.key") }
+func (f Folder) TLS() string            { return filepath.Join(string(f), "tls") }
+func (f Folder) Repos() string          { return filepath.Join(string(f), "repos") }
+func (f Folder) Engine() string         { return filepath.Join(string(f), "engine") }
+func (f Folder) Core() string           { return filepath.Join(string(f), "core") }
+func (f Folder) Policy() string         { return filepath.Join(string(f), "gateway", "policy.json") }
+
+// Make makes the folders that must be there before anything starts. Only the
+// platform's user may enter.
+func (f Folder) Make() error {
+	for _, dir := range []string{"", "run", "secrets", "tls", "repos", "engine", "core", "gateway"} {
+		if err := os.MkdirAll(filepath.Join(string(f), dir), 0o700); err != nil {
+			return errs.Wrap(err, errs.KindInvalid, "cannot make the data folder %s", f)
+		}
+	}
+	return nil
+}
