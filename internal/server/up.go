@@ -1,0 +1,176 @@
+// Package server composes the processes: `slipway up` (the supervisor),
+// `slipway core` and `slipway gateway`. It is the only package that knows all
+// the others; it decides nothing.
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/logs"
+	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/internal/platform"
+	"slipway.dev/slipway/internal/server/supervise"
+)
+
+// Names of the sockets that the supervisor hands to its children.
+const (
+	sockEdge     = "edge"     // TCP: browsers, git, the CLI
+	sockMetrics  = "metrics"  // TCP: health and measurements of the gateway
+	sockCore     = "core"     // API, sign-in, git: asked by the gateway
+	sockLink     = "link"     // policy for the gateway
+	sockPlatform = "platform" // what apps may ask: keys and userinfo
+	sockAdmin    = "admin"    // this machine's administrator, before the first sign-in
+)
+
+// Running is what `slipway up` writes to run/up.json once it serves.
+type Running struct {
+	PID     int           `json:"pid"`
+	Hosts   slipway.Hosts `json:"hosts"`
+	CAFile  string        `json:"ca_file,omitempty"`
+	Metrics string        `json:"metrics"`
+}
+
+func upFile(data string) string     { return platform.Folder(data).Run("up.json") }
+func configFile(data string) string { return platform.Folder(data).Run("config.json") }
+
+// up runs the platform until ctx ends. out gets what a person wants to know.
+func up(ctx context.Context, cfg platform.Config, out io.Writer) error {
+	began := time.Now()
+	data := platform.Folder(cfg.Data)
+	if err := data.Make(); err != nil {
+		return err
+	}
+	lock, err := supervise.Lock(data.Run("lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+
+	sockets, err := listen(ctx, &cfg)
+	if err != nil {
+		return err
+	}
+	certs, err := certificates(cfg)
+	if err != nil {
+		return err
+	}
+	if err := writeJSON(configFile(cfg.Data), cfg); err != nil {
+		return err
+	}
+	run := Running{PID: os.Getpid(), Hosts: cfg.Hosts(), Metrics: cfg.Metrics}
+	hosts := run.Hosts
+	fmt.Fprintf(out, "Slipway on %s\n  Portal   %s/portal\n  Data     %s\n", hosts.Apps(), hosts.API(), cfg.Data)
+	if certs != nil && certs.Fingerprint() != "" {
+		run.CAFile = platform.CAFile(data.TLS())
+		fmt.Fprintf(out, "  Local CA %s\n           SHA-256 %s\n", run.CAFile, certs.Fingerprint())
+	}
+
+	log := logs.New(os.Stderr, cfg.Log.Format, cfg.Level(), "supervisor")
+	defer os.Remove(upFile(cfg.Data))
+	g := loop.New(ctx, log)
+	g.Spawn("announce", func(ctx context.Context) error {
+		if err := waitReady(ctx, cfg.Metrics); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "Ready in %.1f s. Ctrl-C stops it; apps go on while a part restarts.\n", time.Since(began).Seconds())
+		return writeJSON(upFile(cfg.Data), run)
+	})
+	err = supervise.Run(ctx, log,
+		supervise.Child{Name: "gateway", Args: []string{"gateway", "--config", configFile(cfg.Data)}, Sockets: sockets[:2]},
+		supervise.Child{Name: "core", Args: []string{"core", "--config", configFile(cfg.Data)}, Sockets: sockets[2:]},
+	)
+	return errors.Join(err, g.Stop())
+}
+
+// listen opens all sockets, the gateway's two first, and writes the ports that
+// were free into cfg.
+func listen(ctx context.Context, cfg *platform.Config) ([]supervise.Socket, error) {
+	data := platform.Folder(cfg.Data)
+	var sockets []supervise.Socket
+	for _, s := range []struct{ name, network, addr string }{
+		{sockEdge, "tcp", cfg.Listen},
+		{sockMetrics, "tcp", cfg.Metrics},
+		{sockCore, "unix", data.Run("core.sock")},
+		{sockLink, "unix", data.Run("link.sock")},
+		{sockPlatform, "unix", data.Run("platform.sock")},
+		{sockAdmin, "unix", data.Run("admin.sock")},
+	} {
+		socket, addr, err := supervise.Listen(ctx, s.name, s.network, s.addr)
+		if err != nil {
+			return nil, err
+		}
+		sockets = append(sockets, socket)
+		switch s.name {
+		case sockEdge:
+			cfg.Listen = addr.String()
+			if cfg.PublicPort == "" || cfg.PublicPort == "0" {
+				_, cfg.PublicPort, _ = net.SplitHostPort(cfg.Listen)
+			}
+		case sockMetrics:
+			cfg.Metrics = addr.String()
+		}
+	}
+	return sockets, nil
+}
+
+func certificates(cfg platform.Config) (*platform.Certificates, error) {
+	if cfg.HTTP {
+		return nil, nil
+	}
+	return platform.OpenCertificates(platform.Folder(cfg.Data).TLS(), cfg.TLS, cfg.Hosts())
+}
+
+// waitReady asks /readyz until it says yes.
+func waitReady(ctx context.Context, addr string) error {
+	wait := loop.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond}
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz", nil)
+		if err != nil {
+			return err
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		if err := wait.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// writeJSON replaces the file whole.
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, append(data, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// readConfig reads what the supervisor wrote for its children.
+func readConfig(path string) (platform.Config, error) {
+	var cfg platform.Config
+	data, err := os.ReadFile(filepath.Clean(path))
+	if err != nil {
+		return cfg, errs.Wrap(err, errs.KindInvalid, "this command is started by `slipway up`")
+	}
+	return cfg, json.Unmarshal(data, &cfg)
+}

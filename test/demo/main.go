@@ -1,0 +1,225 @@
+// Command demo is what `make demo` runs: it starts Slipway on this machine,
+// makes the first administrator, pushes a real Dash app with git and says
+// where to open it. `demo check` does the same on free ports, opens the app
+// in a browser, pushes a change, and tears everything down.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"slipway.dev/slipway/test/rig"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	args := os.Args[1:]
+	var err error
+	if len(args) > 0 && args[0] == "check" {
+		err = check(ctx, args[1:])
+	} else {
+		err = demo(ctx, args)
+	}
+	if err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, "\ndemo:", err)
+		os.Exit(1) //nolint:gocritic // nothing is deferred that matters
+	}
+}
+
+const (
+	appName = "iris"
+	user    = "admin"
+)
+
+// show is a demonstration under way.
+type show struct {
+	root string // of the checkout
+	in   *rig.Instance
+	who  rig.Person
+	out  io.Writer
+}
+
+// step runs fn and prints its name and time.
+func (s *show) step(name string, fn func() error) error {
+	began := time.Now()
+	tty := isTerminal()
+	if tty {
+		fmt.Fprintf(s.out, "  … %s", name)
+	}
+	err := fn()
+	mark := "✓"
+	if err != nil {
+		mark = "✗"
+	}
+	if tty {
+		fmt.Fprint(s.out, "\r\033[K")
+	}
+	fmt.Fprintf(s.out, "  %s %-44s %6.1f s\n", mark, name, time.Since(began).Seconds())
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+func isTerminal() bool {
+	info, err := os.Stdout.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// credentials keeps the demo's password beside its data, so that a second
+// start has the same.
+func credentials(data string) (rig.Person, error) {
+	file := filepath.Join(data, "demo.json")
+	who := rig.Person{Name: user, Home: filepath.Join(data, "demo-home")}
+	text, err := os.ReadFile(file) //nolint:gosec // our own file
+	if errors.Is(err, os.ErrNotExist) {
+		who.Password = strings.ToLower(rand.Text()[:16])
+		text, _ = json.Marshal(map[string]string{"password": who.Password}) // a map of strings always encodes
+		err = errors.Join(os.MkdirAll(data, 0o700), os.WriteFile(file, text, 0o600))
+	}
+	var saved struct{ Password string }
+	if err == nil {
+		err = json.Unmarshal(text, &saved)
+	}
+	who.Password = saved.Password
+	return who, err
+}
+
+// start starts the platform and makes the first administrator.
+func (s *show) start(ctx context.Context, data string, args []string, log io.Writer) error {
+	var err error
+	if s.who, err = credentials(data); err != nil {
+		return err
+	}
+	binary := filepath.Join(s.root, "bin", "slipway")
+	err = s.step("start Slipway", func() error {
+		s.in, err = rig.Start(ctx, rig.Options{Binary: binary, Data: data, Args: args, Out: log})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.step("first administrator", func() error {
+		out, err := s.in.Run(ctx, "", s.who.Home, s.who.Password, binary, "bootstrap", "--data", data, "--name", user, "--password-stdin")
+		if err != nil && strings.Contains(out, "exists") {
+			return nil // from an earlier start
+		}
+		return err
+	})
+}
+
+// serves reports whether the app has a release and answers.
+func (s *show) serves(ctx context.Context) bool {
+	c := s.in.Client()
+	res, err := s.in.SignIn(ctx, c, user, s.who.Password, s.in.Hosts.App(appName, false))
+	if err != nil {
+		return false
+	}
+	defer res.Body.Close() //nolint:errcheck // read below or not at all
+	body, _ := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	return res.StatusCode == 200 && strings.Contains(string(body), "_dash-config")
+}
+
+// repo returns the work tree of the demo's app, made anew when it is missing.
+func (s *show) repo(ctx context.Context, data string) (*rig.Repo, error) {
+	dir := filepath.Join(data, "demo-"+appName)
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, err
+	}
+	return s.in.NewRepo(ctx, s.who, filepath.Join(s.root, "examples", appName), dir, appName)
+}
+
+// push pushes and shows what git says while it comes.
+func (s *show) push(ctx context.Context, r *rig.Repo, args ...string) error {
+	cmd, err := r.Command(ctx, append([]string{"push"}, args...)...)
+	if err != nil {
+		return err
+	}
+	cmd.Stdout, cmd.Stderr = s.out, s.out
+	return cmd.Run()
+}
+
+func demo(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("demo", flag.ExitOnError)
+	data := flags.String("data", "data/demo", "data folder, kept for the next start")
+	listen := flags.String("listen", "127.0.0.1:8443", "address of the one port")
+	_ = flags.Parse(args) // it exits on errors
+	dir, err := filepath.Abs(*data)
+	if err != nil {
+		return err
+	}
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	s := &show{root: root, out: os.Stdout}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	log, err := os.OpenFile(filepath.Join(dir, "slipway.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // our own file
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	up := []string{"--listen", *listen}
+	if config, warning := isolation(ctx, root, dir); config != "" {
+		fmt.Fprintln(s.out, warning)
+		up = append(up, "--config", config)
+	}
+	if err := s.start(ctx, dir, up, log); err != nil {
+		return fmt.Errorf("%w (its log: %s)", err, log.Name())
+	}
+	if !s.serves(ctx) {
+		r, err := s.repo(ctx, dir)
+		if err == nil {
+			err = s.push(ctx, r, "--force", "slipway", "main")
+		}
+		if err != nil {
+			return errors.Join(err, s.in.Stop())
+		}
+	}
+	s.tell()
+	<-ctx.Done()
+	fmt.Fprintln(s.out, "\nStopping …")
+	return s.in.Stop()
+}
+
+// tell prints where everything is.
+func (s *show) tell() {
+	h := s.in.Hosts
+	for _, row := range [][2]string{
+		{"Portal", h.API() + "/portal"}, {"App", h.App(appName, false)}, {"User", user}, {"Password", s.who.Password},
+		{"Git remote", h.GitRemote("<app>")}, {"Local CA", s.in.CAFile}, {"Stop", "Ctrl-C (everything is kept; a second start takes seconds)"},
+	} {
+		fmt.Fprintf(s.out, "  %-11s %s\n", row[0], row[1])
+	}
+}
+
+// isolation looks whether apps can be sandboxed here. Where they cannot, the
+// demo runs without, because its only app is ours: config then names a
+// configuration file that says so.
+func isolation(ctx context.Context, root, dir string) (config, warning string) {
+	in := &rig.Instance{}
+	out, err := in.Run(ctx, "", dir, "", filepath.Join(root, "bin", "slipway"), "preflight", "--data", dir)
+	if err == nil {
+		return "", ""
+	}
+	config = filepath.Join(dir, "demo.yaml")
+	if err := os.WriteFile(config, []byte("isolation: none\n"), 0o600); err != nil {
+		return "", ""
+	}
+	return config, "\n  WARNING: no sandbox is possible here, so the demo's app runs WITHOUT one.\n" +
+		"  Never run other people's apps like this. The reason:\n  " + strings.TrimSpace(out) + "\n"
+}

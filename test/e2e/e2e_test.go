@@ -1,0 +1,215 @@
+// Package e2e_test tells stories: scripts in testdata drive the real binary as
+// the people who use it. admin runs the platform, alice owns apps, bob is a
+// colleague with a seat, carol only looks, mallory means harm, and anon has
+// not signed in.
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"slipway.dev/slipway/test/rig"
+)
+
+const adminPassword = "correct-horse-battery-admin"
+
+// world is the platform that all stories share; each uses apps of its own.
+type world struct {
+	in   *rig.Instance
+	root string
+	home string // one folder a person, with the CLI signed in
+
+	mu      sync.Mutex
+	clients map[string]*http.Client // signed in
+}
+
+var people = []struct{ name, roles string }{
+	{"alice", "licensed_user"}, {"bob", "licensed_user"}, {"carol", ""}, {"mallory", "licensed_user"},
+}
+
+func password(name string) string {
+	if name == "admin" {
+		return adminPassword
+	}
+	return "a-long-password-of-" + name
+}
+
+func TestStories(t *testing.T) {
+	w := newWorld(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata", UpdateScripts: os.Getenv("UPDATE") != "", Setup: w.setup,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"as": w.as, "app": w.app, "get": w.get, "raw": w.raw, "kill": w.kill, "eventually": w.eventually,
+		},
+	})
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var log bytes.Buffer
+	w := &world{root: root, home: filepath.Join(dir, "homes"), clients: map[string]*http.Client{}}
+	in, err := rig.Start(t.Context(), rig.Options{
+		Binary: filepath.Join(root, "bin", "slipway"), Data: filepath.Join(dir, "data"), Args: []string{"--listen", "127.0.0.1:0"}, Out: &log,
+	})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, log.String())
+	}
+	w.in = in
+	t.Cleanup(func() {
+		w.deleteApps(t)
+		if err := in.Stop(); err != nil {
+			t.Error(err)
+		}
+		for _, secret := range []string{adminPassword, password("alice"), "s3cr3t-value"} {
+			if strings.Contains(log.String(), secret) {
+				t.Errorf("the log holds the secret %q", secret)
+			}
+		}
+		if t.Failed() {
+			text := log.String()
+			t.Logf("the platform's log:\n%s", text[max(0, len(text)-20_000):])
+		}
+	})
+	w.run(t, "", adminPassword, "bootstrap", "--data", in.Data, "--name", "admin", "--password-stdin")
+	w.run(t, "admin", adminPassword, "login", "--user", "admin", "--password-stdin")
+	for _, p := range people {
+		args := []string{"admin", "users", "create", p.name, "--password-stdin"}
+		if p.roles != "" {
+			args = append(args, "--role", p.roles)
+		}
+		w.run(t, "admin", password(p.name), args...)
+		w.run(t, p.name, password(p.name), "login", "--user", p.name, "--password-stdin")
+	}
+	return w
+}
+
+// run runs the CLI as a person.
+func (w *world) run(t *testing.T, name, stdin string, args ...string) string {
+	t.Helper()
+	out, err := w.in.Run(context.WithoutCancel(t.Context()), "", filepath.Join(w.home, name), stdin, append([]string{w.in.Binary}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// deleteApps removes what the stories left, and checks that nothing stays.
+func (w *world) deleteApps(t *testing.T) {
+	t.Helper()
+	for name := range strings.FieldsSeq(w.run(t, "admin", "", "apps", "list", "--quiet")) {
+		w.run(t, "admin", "", "apps", "delete", name, "--confirm", name)
+	}
+}
+
+func (w *world) setup(env *testscript.Env) error {
+	h := w.in.Hosts
+	for _, v := range w.in.Env(env.WorkDir) {
+		k, val, _ := strings.Cut(v, "=")
+		env.Setenv(k, val)
+	}
+	env.Setenv("PATH", filepath.Join(w.root, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
+	env.Setenv("ROOT", w.root)
+	env.Setenv("DATA", w.in.Data)
+	env.Setenv("APPS", h.Apps())
+	env.Setenv("API", h.API())
+	env.Setenv("AUTH", h.Auth())
+	env.Setenv("GIT", h.Git())
+	env.Setenv("BASE", h.Base)
+	return nil
+}
+
+// as makes the CLI and git act as a person from now on; anon has signed in nowhere.
+func (w *world) as(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: as PERSON")
+	}
+	home := filepath.Join(w.home, args[0])
+	ts.Check(os.MkdirAll(home, 0o700))
+	ask := filepath.Join(home, ".askpass")
+	script := "#!/bin/sh\ncase \"$1\" in Username*) echo \"$GIT_USER\" ;; *) echo \"$GIT_PASS\" ;; esac\n"
+	ts.Check(os.WriteFile(ask, []byte(script), 0o700))
+	ts.Setenv("HOME", home)
+	ts.Setenv("GIT_ASKPASS", ask)
+	ts.Setenv("GIT_USER", args[0])
+	ts.Setenv("GIT_PASS", password(args[0]))
+}
+
+// app copies a sample app into a git work tree with a remote: app SAMPLE NAME.
+func (w *world) app(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: app SAMPLE NAME")
+	}
+	dir := ts.MkAbs(args[1])
+	from := filepath.Join(w.root, "test", "apps", args[0])
+	if args[0] == "iris" {
+		from = filepath.Join(w.root, "examples", "iris")
+	}
+	ts.Check(rig.CopyDir(from, dir))
+	for _, c := range [][]string{
+		{"init", "-q", "-b", "main", dir}, {"-C", dir, "add", "-A"}, {"-C", dir, "commit", "-q", "-m", "first"},
+		{"-C", dir, "remote", "add", "slipway", w.in.Hosts.GitRemote(args[1])},
+	} {
+		ts.Check(ts.Exec("git", c...))
+	}
+}
+
+// client returns a person's signed-in HTTP client.
+func (w *world) client(name string) (*http.Client, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if name == "anon" {
+		return w.in.Client(), nil
+	}
+	if c := w.clients[name]; c != nil {
+		return c, nil
+	}
+	c := w.in.Client()
+	res, err := w.in.SignIn(context.Background(), c, name, password(name), w.in.Hosts.API()+"/portal")
+	if err != nil {
+		return nil, err
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s cannot sign in: %s", name, res.Status)
+	}
+	w.clients[name] = c
+	return c, nil
+}
+
+func (w *world) kill(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: kill core|gateway")
+	}
+	ts.Check(w.in.KillChild(args[0]))
+}
+
+// eventually runs another command until it succeeds: eventually 10s get …
+func (w *world) eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 || args[1] != "get" {
+		ts.Fatalf("usage: eventually DURATION get PERSON URL PATTERN…")
+	}
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	ts.Check(rig.Until(context.Background(), d, func() error {
+		text, err := w.fetch(args[2:])
+		if err != nil {
+			return err
+		}
+		return matches(text, args[4:])
+	}))
+}
