@@ -150,6 +150,10 @@ func (c *Config) Complete() error {
 	return errs.Fields("the configuration has problems", bad...)
 }
 
+// Print writes the configuration in force as YAML. It holds no secret: keys are
+// named by their files.
+func (c Config) Print() ([]byte, error) { return yaml.Marshal(c) }
+
 // Hosts computes the platform's names.
 func (c Config) Hosts() slipway.Hosts {
 	h := slipway.Hosts{Scheme: "https", Base: c.Base, Port: c.PublicPort}

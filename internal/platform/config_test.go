@@ -1,0 +1,121 @@
+package platform_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/platform"
+)
+
+func read(t *testing.T, text string) (platform.Config, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "slipway.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := platform.ReadConfig(file)
+	if err == nil {
+		err = c.Complete()
+	}
+	return c, err
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := read(t, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := c.Hosts()
+	if got, want := h.Apps(), "https://slipway.localhost:8443"; got != want {
+		t.Errorf("apps are at %s, not %s", got, want)
+	}
+	if got, want := h.API(), "https://api-slipway.localhost:8443"; got != want {
+		t.Errorf("the API is at %s, not %s", got, want)
+	}
+}
+
+func TestOwnPortIsNotNamed(t *testing.T) {
+	t.Parallel()
+	c, err := read(t, "base: apps.example.com\nlisten: 0.0.0.0:443\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Hosts().Git(), "https://git-apps.example.com"; got != want {
+		t.Errorf("git is at %s, not %s", got, want)
+	}
+}
+
+func TestProblemsAreToldAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"unknown keys", "bas: x\nlisten: 127.0.0.1:1\nfoo: 1\n", []string{"bas", "foo"}},
+		{"wrong values", "base: nodot\nlisten: nowhere\nisolation: perhaps\ntrusted_proxies: [ten]\n", []string{"nodot", "nowhere", "perhaps", "ten"}},
+		{"half a certificate", "tls: {cert_file: a.pem}\n", []string{"go together"}},
+		{"not YAML", "{", []string{"YAML"}},
+		{"too little memory", "app_memory_mb: 1\n", []string{"too little"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := read(t, tt.text)
+			if !errs.Is(err, errs.KindInvalid) {
+				t.Fatalf("error is %v", err)
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("%q is not in: %v", w, err)
+				}
+			}
+		})
+	}
+}
+
+func TestLocalCA(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c, err := read(t, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := platform.OpenCertificates(dir, platform.TLS{}, c.Hosts())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := platform.OpenCertificates(dir, platform.TLS{}, c.Hosts())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Fingerprint() == "" || first.Fingerprint() != again.Fingerprint() {
+		t.Errorf("the CA changed from %s to %s", first.Fingerprint(), again.Fingerprint())
+	}
+	root, err := os.ReadFile(platform.CAFile(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(root)
+	for name, want := range map[string]bool{
+		"slipway.localhost": true, "api-slipway.localhost": true, "sales-slipway.localhost": true,
+		"": true, "example.com": false, "a.b-slipway.localhost": false,
+	} {
+		leaf, err := again.Config().GetCertificate(&tls.ClientHelloInfo{ServerName: name})
+		if (err == nil) != want {
+			t.Errorf("certificate for %q: %v", name, err)
+			continue
+		}
+		if err != nil || name == "" {
+			continue
+		}
+		if _, err := leaf.Leaf.Verify(x509.VerifyOptions{Roots: pool, DNSName: name}); err != nil {
+			t.Errorf("certificate for %q: %v", name, err)
+		}
+	}
+}
