@@ -21,10 +21,12 @@ var imports = map[string][]string{
 	"":                          {"internal/base/errs"},
 	"client":                    {},
 	"cmd/slipway":               {"internal/cli", "internal/server"},
-	"cmd/slipway-init":          nil, // standard library and x/sys only: see thirdParties
+	"cmd/slipway-init":          {"internal/engine/inside"}, // and no third party: it is in every sandbox
 	"internal/session":          {"internal/link"},
 	"internal/engine":           {},
 	"internal/engine/fake":      {"internal/engine"},
+	"internal/engine/inside":    {},
+	"internal/engine/initbin":   {},
 	"internal/engine/proc":      {"internal/engine", "internal/engine/initbin", "internal/engine/inside"},
 	"internal/plan":             {"internal/engine"},
 	"internal/store":            {},
