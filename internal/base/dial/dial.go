@@ -1,6 +1,7 @@
 // Package dial opens the endpoints that engines report: "tcp://host:port", or
 // "init:///path/to/socket" for a sandbox, whose init dials the app's port
-// inside and passes the connected socket out.
+// inside and passes the connected socket out; and "unix:///path/to/socket" for
+// a part of the platform on the same machine.
 package dial
 
 import (
@@ -34,7 +35,11 @@ func Dial(ctx context.Context, endpoint string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", addr)
 	}
-	return nil, fmt.Errorf("endpoint %q is neither tcp:// nor init://", endpoint)
+	if path, ok := strings.CutPrefix(endpoint, "unix://"); ok {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}
+	return nil, fmt.Errorf("endpoint %q is neither tcp:// nor init:// nor unix://", endpoint)
 }
 
 func dialInit(ctx context.Context, path string) (net.Conn, error) {
