@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"slipway.dev/slipway/internal/base/dial"
+	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/internal/engine/inside"
+)
+
+// door answers on the socket in the private folder.
+type door struct {
+	ready chan struct{} // closed by the first Go
+	once  sync.Once
+	port  int
+}
+
+func openDoor(g *loop.Group, path string, port int) (*door, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	d := &door{ready: make(chan struct{}), port: port}
+	g.Go("door", func(ctx context.Context) error {
+		for {
+			c, err := l.AcceptUnix()
+			if err != nil {
+				// Out of descriptors or memory: it passes, and the door must stay.
+				_ = loop.Sleep(ctx, 10*time.Millisecond)
+				continue
+			}
+			g.Spawn("answer", func(ctx context.Context) error {
+				defer c.Close() //nolint:errcheck // the answer is given
+				d.answer(ctx, c)
+				return nil
+			})
+		}
+	})
+	return d, nil
+}
+
+func (d *door) answer(ctx context.Context, c *net.UnixConn) {
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	b := make([]byte, 1)
+	if _, err := io.ReadFull(c, b); err != nil {
+		return
+	}
+	switch b[0] {
+	case inside.Go:
+		d.once.Do(func() { close(d.ready) })
+		_, _ = c.Write([]byte{dial.OK})
+	case dial.Ask:
+		if d.port == 0 || d.pass(ctx, c) != nil {
+			_, _ = c.Write([]byte{dial.Refused})
+		}
+	}
+}
+
+// pass dials the app and hands the connected socket over.
+func (d *door) pass(ctx context.Context, c *net.UnixConn) error {
+	dialer := net.Dialer{Timeout: 5 * time.Second}
+	app, err := dialer.DialContext(ctx, "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(d.port)))
+	if err != nil {
+		return err
+	}
+	defer app.Close() //nolint:errcheck // the other side has its own descriptor
+	raw, err := app.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	err = raw.Control(func(fd uintptr) {
+		_, _, sent = c.WriteMsgUnix([]byte{dial.OK}, unix.UnixRights(int(fd)), nil)
+	})
+	return errors.Join(err, sent)
+}
+
+// openLink leads a loopback port to a Unix socket, which may come and go.
+func openLink(g *loop.Group, link inside.Link) error {
+	l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(link.Port))) //nolint:noctx // once, at the start
+	if err != nil {
+		return err
+	}
+	g.Go("link", func(ctx context.Context) error {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				_ = loop.Sleep(ctx, 10*time.Millisecond)
+				continue
+			}
+			g.Spawn("link", func(ctx context.Context) error {
+				forward(ctx, in.(*net.TCPConn), link.Socket)
+				return nil
+			})
+		}
+	})
+	return nil
+}
+
+func forward(ctx context.Context, in *net.TCPConn, socket string) {
+	defer in.Close() //nolint:errcheck // both ends are done
+	dialer := net.Dialer{Timeout: 5 * time.Second}
+	c, err := dialer.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return
+	}
+	out := c.(*net.UnixConn)
+	defer out.Close() //nolint:errcheck // both ends are done
+	_ = loop.Run(ctx, func(context.Context) error {
+		_, err := io.Copy(out, in)
+		return errors.Join(err, out.CloseWrite())
+	}, func(context.Context) error {
+		_, err := io.Copy(in, out)
+		return errors.Join(err, in.CloseWrite())
+	})
+}

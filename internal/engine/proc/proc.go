@@ -1,0 +1,315 @@
+// Package proc is the engine of one machine: every replica is a sandbox made
+// by runc, detached, so that apps outlive the platform's process and are
+// adopted by the next one. PID 1 in a sandbox is slipway-init, which restarts
+// the program by itself.
+//
+// What is wanted lies in one folder per object below Options.Root; a worker
+// per object makes it so, and a scan compares it with what runs. The folders
+// hold the environment's secrets and belong to root alone.
+package proc
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/internal/engine"
+	"slipway.dev/slipway/internal/engine/initbin"
+	"slipway.dev/slipway/internal/engine/inside"
+)
+
+// Options of New.
+type Options struct {
+	Root        string            // the engine's folder; made when missing
+	Log         *slog.Logger      // required
+	Links       map[string]string // platform endpoints: name to Unix socket
+	Isolation   engine.Isolation  // "" = full
+	Runc        string            // path of runc; "" = look in PATH
+	Nameservers []string          // "" = the host's
+	Hosts       map[string]string // more names for /etc/hosts inside
+	ReadOnly    []string          // more host folders to show, such as another Python
+	FirstUID    int               // apps' user numbers start here; 0 = 200000
+	Memory      int64             // default limit of a replica; 0 = 512 MiB
+	PIDs        int64             // default limit of a replica; 0 = 512
+}
+
+// Engine implements engine.Engine.
+type Engine struct {
+	opt    Options
+	host   string // the machine's name
+	runc   string
+	init   string // the init's program on the host
+	cg     cgroups
+	net    *network // nil = no network at all
+	why    []string // what is missing
+	group  *loop.Group
+	slots  chan struct{} // bounds starts at once
+	layers *layers
+
+	mu      sync.Mutex
+	objects map[engine.Ref]*object
+	volumes map[engine.Ref]*volume
+	uids    map[string]int
+	wakes   map[int]func(engine.Ref)
+	nextID  int
+}
+
+// New opens the engine, adopts what runs and goes on with what was begun.
+func New(opt Options) (*Engine, error) {
+	if opt.FirstUID == 0 {
+		opt.FirstUID = 200000
+	}
+	if opt.Memory == 0 {
+		opt.Memory = 512 << 20
+	}
+	if opt.PIDs == 0 {
+		opt.PIDs = 512
+	}
+	e := &Engine{
+		opt: opt, slots: make(chan struct{}, 4),
+		objects: map[engine.Ref]*object{}, volumes: map[engine.Ref]*volume{},
+		wakes: map[int]func(engine.Ref){},
+	}
+	if err := e.check(); err != nil {
+		return nil, err
+	}
+	for _, d := range []string{"", "objects", "layers", "volumes", "runc", "bin"} {
+		if err := os.MkdirAll(filepath.Join(opt.Root, d), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	e.layers = &layers{dir: filepath.Join(opt.Root, "layers"), used: e.layerUsed}
+	if err := errors.Join(e.layers.sweep(), e.installInit(), e.loadUIDs()); err != nil {
+		return nil, err
+	}
+	e.cg = findCgroups()
+	if why := e.cg.prepare(); why != "" {
+		e.why = append(e.why, why)
+	}
+	var why []string
+	e.net, why = newNetwork(opt)
+	e.why = append(e.why, why...)
+	e.group = loop.New(context.Background(), opt.Log)
+	if err := e.load(); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	e.group.Go("scan", e.scan)
+	return e, nil
+}
+
+// check finds what the engine cannot do without.
+func (e *Engine) check() error {
+	switch e.opt.Isolation {
+	case "", engine.IsolationFull:
+	default:
+		return errs.Unsupported("isolation %q is not available: engine proc runs as root with isolation full", e.opt.Isolation)
+	}
+	if os.Geteuid() != 0 {
+		return errs.Unsupported("sandboxes need root: start slipway with sudo")
+	}
+	// A Unix socket's path ends at 107 bytes.
+	if !filepath.IsAbs(e.opt.Root) || len(e.opt.Root) > 60 {
+		return errs.Invalid("the data folder's path %q must be absolute and at most 60 characters long, because Unix sockets lie below it", e.opt.Root)
+	}
+	e.host, _ = os.Hostname()
+	e.runc = e.opt.Runc
+	if e.runc == "" {
+		p, err := exec.LookPath("runc")
+		if err != nil {
+			return errs.Wrap(err, errs.KindUnsupported, "sandboxes need runc: install it with `apt-get install runc`")
+		}
+		e.runc = p
+	}
+	return nil
+}
+
+// installInit puts the init's program where sandboxes see it. Its name has its
+// digest, so that running ones keep theirs.
+func (e *Engine) installInit() error {
+	b, err := initbin.Bytes()
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(b)
+	e.init = filepath.Join(e.opt.Root, "bin", "slipway-init-"+hex.EncodeToString(sum[:6]))
+	if st, err := os.Stat(e.init); err == nil && st.Size() == int64(len(b)) {
+		return nil
+	}
+	tmp := e.init + ".new"
+	if err := os.WriteFile(tmp, b, 0o755); err != nil { //nolint:gosec // a program
+		return err
+	}
+	return os.Rename(tmp, e.init)
+}
+
+// Close ends the engine's own work. Sandboxes go on.
+func (e *Engine) Close() error { return e.group.Stop() }
+
+// load reads the objects of an earlier life and starts their workers.
+func (e *Engine) load() error {
+	dirs, err := os.ReadDir(filepath.Join(e.opt.Root, "objects"))
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		dir := filepath.Join(e.opt.Root, "objects", d.Name())
+		var rec record
+		ok, err := inside.Read(filepath.Join(dir, objectFile), &rec)
+		if err != nil {
+			return err
+		}
+		if !ok { // died before it was recorded: nothing was started yet
+			if err := os.RemoveAll(dir); err != nil {
+				return err
+			}
+			continue
+		}
+		ob := newObject(dir, rec)
+		if err := e.adopt(ob); err != nil {
+			return err
+		}
+		e.objects[rec.ref()] = ob
+	}
+	if err := e.loadVolumes(); err != nil {
+		return err
+	}
+	if e.net != nil {
+		e.net.sweep(e.objects)
+	}
+	for _, ob := range e.objects {
+		e.group.Spawn("object", func(ctx context.Context) error { return e.work(ctx, ob) })
+	}
+	return nil
+}
+
+// adopt finds the replicas of an object that were started earlier.
+func (e *Engine) adopt(ob *object) error {
+	dirs, err := filepath.Glob(filepath.Join(ob.dir, "r*"))
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		var i int
+		if _, err := fmt.Sscanf(filepath.Base(d), "r%d", &i); err != nil {
+			continue
+		}
+		r := newReplica(ob, i)
+		if _, err := os.Stat(r.path(intentFile)); err == nil {
+			r.begun = true
+		}
+		var res result
+		if ok, err := inside.Read(r.path(resultFile), &res); err != nil {
+			return err
+		} else if ok {
+			r.result = &res
+		}
+		r.pid, r.born = e.runcState(r.cid)
+		r.refresh()
+		ob.replicas[i] = r
+	}
+	return nil
+}
+
+// runcState reads which process is PID 1 of a container, as runc keeps it.
+func (e *Engine) runcState(cid string) (pid int, born uint64) {
+	var st struct {
+		Pid   int    `json:"init_process_pid"`
+		Start uint64 `json:"init_process_start"`
+	}
+	if ok, err := inside.Read(filepath.Join(e.opt.Root, "runc", cid, "state.json"), &st); !ok || err != nil {
+		return 0, 0
+	}
+	if !alive(st.Pid, st.Start) {
+		return 0, 0
+	}
+	return st.Pid, st.Start
+}
+
+// Watch implements engine.Engine.
+func (e *Engine) Watch(ctx context.Context, wake func(engine.Ref)) error {
+	e.mu.Lock()
+	id := e.nextID
+	e.nextID++
+	e.wakes[id] = wake
+	e.mu.Unlock()
+	select {
+	case <-ctx.Done():
+	case <-e.group.Context().Done():
+	}
+	e.mu.Lock()
+	delete(e.wakes, id)
+	e.mu.Unlock()
+	return ctx.Err()
+}
+
+// changed tells watchers. It is called without the lock.
+func (e *Engine) changed(ref engine.Ref) {
+	e.mu.Lock()
+	fns := make([]func(engine.Ref), 0, len(e.wakes))
+	for _, fn := range e.wakes {
+		fns = append(fns, fn)
+	}
+	e.mu.Unlock()
+	for _, fn := range fns {
+		fn(ref)
+	}
+}
+
+// scan compares what is known with what is, five times a second.
+func (e *Engine) scan(ctx context.Context) error {
+	for loop.Sleep(ctx, 200*time.Millisecond) == nil {
+		var hit []*object
+		e.mu.Lock()
+		for _, ob := range e.objects {
+			moved := false
+			for _, r := range ob.replicas {
+				moved = r.refresh() || moved
+			}
+			if moved {
+				hit = append(hit, ob)
+			}
+		}
+		e.mu.Unlock()
+		for _, ob := range hit {
+			ob.wake()
+			e.changed(ob.rec.ref())
+		}
+	}
+	return nil
+}
+
+// alive reports whether the process runs and is the one that was born then.
+func alive(pid int, born uint64) bool {
+	if pid <= 0 {
+		return false
+	}
+	state, start, ok := procStat(pid)
+	return ok && start == born && state != 'Z' && state != 'X'
+}
+
+// send signals PID 1 of a sandbox, and nobody who got its number later.
+func send(pid int, born uint64, sig unix.Signal) (fd int, err error) {
+	fd, err = unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return -1, err
+	}
+	if !alive(pid, born) {
+		return -1, errors.Join(unix.ESRCH, unix.Close(fd))
+	}
+	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
+}
