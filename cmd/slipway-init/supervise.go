@@ -203,8 +203,12 @@ func (s *supervisor) watch(pid int) (ws syscall.WaitStatus, late bool) {
 		select {
 		case <-s.chld:
 		case <-s.term:
-			s.stopping = true
-			end()
+			// The engine repeats itself, because a TERM before this process
+			// listens is lost; the program hears it once.
+			if !s.stopping {
+				s.stopping = true
+				end()
+			}
 		case <-deadline:
 			late = true
 			end()

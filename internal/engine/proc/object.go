@@ -197,9 +197,9 @@ type replica struct {
 	pid    int    // of the init, as the host sees it; 0 = does not run
 	born   uint64 // its start time: a pid may be used again
 	begun  bool   // a task's intent is written
-	busy   bool   // being started or ended
+	moved  bool   // since the last scan
 	state  inside.State
-	stamp  time.Time // of the state file
+	stamp  os.FileInfo // of the state file
 	result *result
 }
 
@@ -215,20 +215,21 @@ func (r *replica) path(name string) string { return filepath.Join(r.dir, name) }
 
 func (r *replica) priv(name string) string { return filepath.Join(r.dir, privDir, name) }
 
-// refresh reads what the init wrote and whether it lives; it reports a change.
-func (r *replica) refresh() (moved bool) {
+// refresh reads what the init wrote and whether it lives, and marks a change
+// for the scan, whoever saw it first.
+func (r *replica) refresh() {
 	if r.pid != 0 && !alive(r.pid, r.born) {
-		r.pid, r.born, moved = 0, 0, true
+		r.pid, r.born, r.moved = 0, 0, true
 	}
 	st, err := os.Stat(r.priv(inside.StateFile))
-	if err != nil || st.ModTime().Equal(r.stamp) {
-		return moved
+	// Two writes may have one time, which is coarse, but never one inode.
+	if err != nil || r.stamp != nil && os.SameFile(r.stamp, st) && st.ModTime().Equal(r.stamp.ModTime()) {
+		return
 	}
 	var s inside.State
 	if ok, err := inside.Read(r.priv(inside.StateFile), &s); ok && err == nil {
-		r.state, r.stamp, moved = s, st.ModTime(), true
+		r.state, r.stamp, r.moved = s, st, true
 	}
-	return moved
 }
 
 func (r *replica) observed(node string) engine.Replica {

@@ -275,7 +275,8 @@ func (e *Engine) scan(ctx context.Context) error {
 		for _, ob := range e.objects {
 			moved := false
 			for _, r := range ob.replicas {
-				moved = r.refresh() || moved
+				r.refresh()
+				moved, r.moved = moved || r.moved, false
 			}
 			if moved {
 				hit = append(hit, ob)

@@ -56,7 +56,6 @@ func (e *Engine) converge(ctx context.Context, ob *object) (wait time.Duration, 
 	for i, r := range ob.replicas {
 		r.refresh()
 		if rec.Removing || i >= rec.Replicas {
-			r.busy = true
 			todo = append(todo, func(ctx context.Context) error { return e.end(ctx, ob, r) })
 		}
 	}
@@ -262,11 +261,13 @@ func (e *Engine) stop(ctx context.Context, grace time.Duration, r *replica) erro
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
+		// Again: an init that has just begun does not hear the first TERM.
+		sig := unix.SIGTERM
 		if time.Now().After(kill) {
-			if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-				return err
-			}
-			kill = kill.Add(time.Second)
+			sig = unix.SIGKILL
+		}
+		if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
 		}
 	}
 }
