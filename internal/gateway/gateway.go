@@ -1,0 +1,186 @@
+// Package gateway is the edge: it ends TLS, judges every request before it is
+// routed, decides by the policy that the core hands out who may open which
+// app, adds the viewer's identity, and forwards. It reads policy from memory
+// only and works on while the core is away. Apps are untrusted: what they
+// answer is held to their own part of the address space.
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/internal/link"
+)
+
+// Source is where policy comes from, and who answers what only the core can.
+// link.Client is one.
+type Source interface {
+	// Policy returns an immutable snapshot; nil when there is none yet.
+	Policy() *link.Policy
+	// Contact returns when the core was last heard.
+	Contact() time.Time
+	Exchange(ctx context.Context, code, host string) (token string, expires time.Time, err error)
+	AppTokens(ctx context.Context, sid slipway.SessionID, app slipway.AppID) (link.Tokens, error)
+}
+
+// Claims are what a session token says.
+type Claims struct {
+	Session slipway.SessionID
+	User    slipway.UserID
+	Epoch   int64
+	Host    string
+	Expires time.Time
+}
+
+// Options are what a gateway is made of. Zero times take their defaults.
+type Options struct {
+	Policy         Source
+	Verify         func(keys []link.SessionKey, token string) (Claims, error) // signature and expiry
+	Log            *slog.Logger
+	TLS            *tls.Config    // nil: plain HTTP, told by everything that is sent to browsers
+	TrustedProxies []netip.Prefix // may say who the client is
+	Metrics        *prometheus.Registry
+
+	Hold        time.Duration // how long a request waits for a starting app (10 s)
+	HeadTimeout time.Duration // to send the head of a request (10 s)
+	IdleTimeout time.Duration // between requests (60 s)
+	DrainTime   time.Duration // for requests under way when the gateway stops (10 s)
+	AwayLimit   time.Duration // how long sessions count while the core is away (15 min)
+}
+
+// Server is the gateway.
+type Server struct {
+	Options
+	up       *upstreams
+	live     *liveSet
+	tokens   *tokenCache
+	sessions *sessionCache
+	met      *metrics
+	apps     http.Handler // forwards to apps
+	platform http.Handler // forwards to the core
+}
+
+// New checks the options and makes a gateway. Serve starts it.
+func New(o Options) (*Server, error) {
+	if o.Policy == nil || o.Verify == nil || o.Log == nil {
+		return nil, errs.Invalid("a gateway needs a source of policy, a way to verify sessions, and a log")
+	}
+	setDefault(&o.Hold, 10*time.Second)
+	setDefault(&o.HeadTimeout, 10*time.Second)
+	setDefault(&o.IdleTimeout, time.Minute)
+	setDefault(&o.DrainTime, 10*time.Second)
+	setDefault(&o.AwayLimit, 15*time.Minute)
+	if o.Metrics == nil {
+		o.Metrics = prometheus.NewRegistry()
+	}
+	met, err := newMetrics(o.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		Options:  o,
+		up:       newUpstreams(),
+		live:     newLiveSet(),
+		tokens:   newTokenCache(o.Policy.AppTokens),
+		sessions: newSessionCache(o.Verify),
+		met:      met,
+	}
+	s.apps = s.newProxy(s.rewriteApp, s.modifyApp)
+	s.platform = s.newProxy(s.rewritePlatform, nil)
+	return s, nil
+}
+
+func setDefault(d *time.Duration, v time.Duration) {
+	if *d == 0 {
+		*d = v
+	}
+}
+
+// Serve answers on the listeners until ctx ends; then it takes no more
+// connections and lets the requests under way finish within DrainTime. The
+// listeners' sockets may live on in the supervisor.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
+	hs := &http.Server{
+		Handler:                      s,
+		ReadHeaderTimeout:            s.HeadTimeout,
+		IdleTimeout:                  s.IdleTimeout,
+		MaxHeaderBytes:               maxHead - serverSlop,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		ConnContext:                  withHeadConn,
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: 250},
+	}
+	front := newFront(s.Log, tlsConfig(s.TLS), s.HeadTimeout)
+	g := loop.New(context.WithoutCancel(ctx), s.Log)
+	for _, l := range listeners {
+		g.Go("accept", func(context.Context) error { return front.accept(g, l) })
+	}
+	g.Go("serve", func(context.Context) error {
+		if err := hs.Serve(front); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go("watch", s.watch)
+	select {
+	case <-ctx.Done():
+	case <-g.Context().Done():
+	}
+	front.drain()
+	for _, l := range listeners {
+		l.Close() //nolint:errcheck,gosec // nothing more is accepted either way
+	}
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.DrainTime)
+	defer cancel()
+	hs.Shutdown(late) //nolint:errcheck,gosec // what did not finish is cut next
+	s.live.cutAll()
+	hs.Close() //nolint:errcheck,gosec // the process ends
+	front.Close()
+	return g.Stop()
+}
+
+// watch drops what the policy no longer allows: connections whose session or
+// right has ended, and replicas that are gone.
+func (s *Server) watch(ctx context.Context) error {
+	var last *link.Policy
+	for loop.Sleep(ctx, sweepEvery) == nil {
+		p := s.Policy.Policy()
+		if p == nil {
+			continue
+		}
+		s.live.cut(func(v visitor) bool { return s.stillAllowed(p, v) })
+		if p != last {
+			s.up.prune(p)
+			last = p
+		}
+		s.tokens.sweep(time.Now())
+	}
+	return nil
+}
+
+// tlsConfig offers forward-secret authenticated ciphers only.
+func tlsConfig(base *tls.Config) *tls.Config {
+	if base == nil {
+		return nil
+	}
+	c := base.Clone()
+	c.MinVersion = tls.VersionTLS12
+	c.CipherSuites = []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	}
+	c.NextProtos = []string{"h2", "http/1.1"}
+	return c
+}

@@ -1,0 +1,251 @@
+package gateway
+
+import (
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/link"
+)
+
+// The names of the session cookie. With TLS browsers themselves refuse to set
+// it for more than this host.
+const (
+	cookieTLS   = "__Host-slipway-session"
+	cookiePlain = "slipway-session"
+)
+
+func cookieName(h slipway.Hosts) string {
+	if h.Scheme == "https" {
+		return cookieTLS
+	}
+	return cookiePlain
+}
+
+// visitor is who has opened which app: what a long connection's right to go
+// on is judged by.
+type visitor struct {
+	session *Claims // nil when anonymous
+	app     slipway.AppID
+	name    string // of the app
+}
+
+// identify finds the session of a request, if it has a valid one.
+func (s *Server) identify(r *http.Request, x *exchange) {
+	token := cookieValue(r.Header["Cookie"], cookieName(x.policy.Hosts))
+	if token == "" {
+		return
+	}
+	c, ok := s.sessions.verify(x.policy.Keys, token)
+	if !ok || c.Host != x.host || !sessionValid(x.policy, c, x.began) {
+		return
+	}
+	p := x.policy.People[c.User]
+	x.session, x.person = c, &p
+}
+
+// sessionValid: the token's signature is known to hold.
+func sessionValid(p *link.Policy, c *Claims, now time.Time) bool {
+	if _, revoked := p.Revoked[c.Session]; revoked || !now.Before(c.Expires) {
+		return false
+	}
+	person, ok := p.People[c.User]
+	return ok && person.Epoch == c.Epoch
+}
+
+// allowed is the whole rule of who may open an app that needs a sign-in.
+func allowed(r *link.Route, user slipway.UserID, person *link.Person) bool {
+	switch r.Access {
+	case slipway.AccessUnauthenticated, slipway.AccessAuthenticated:
+		return true
+	case slipway.AccessRestricted:
+		return slices.Contains(r.Viewers, user) || manages(r, user, person)
+	default:
+		return false
+	}
+}
+
+// manages: owners and administrators see why an app does not run.
+func manages(r *link.Route, user slipway.UserID, person *link.Person) bool {
+	return slices.Contains(r.Owners, user) || slices.Contains(person.Roles, slipway.RoleAdmin)
+}
+
+// stillAllowed judges a long connection by the table of now.
+func (s *Server) stillAllowed(p *link.Policy, v visitor) bool {
+	route, ok := p.Routes[v.name]
+	if !ok || route.App != v.app {
+		return false
+	}
+	if v.session == nil {
+		return route.Access == slipway.AccessUnauthenticated
+	}
+	person, ok := p.People[v.session.User]
+	return ok && sessionValid(p, v.session, time.Now()) && allowed(&route, v.session.User, &person) && !s.coreAway()
+}
+
+// coreAway: the core was not heard for so long that sessions count no more.
+func (s *Server) coreAway() bool { return time.Since(s.Policy.Contact()) > s.AwayLimit }
+
+// askSignIn sends a person who opens a page to sign in. Anything else gets
+// 401: a redirected callback of a page would die silently.
+func (s *Server) askSignIn(w http.ResponseWriter, r *http.Request, x *exchange) {
+	if !isNavigation(r) {
+		s.problem(w, r, http.StatusUnauthorized, "Sign in to use this app: open it in the browser again.")
+		return
+	}
+	redirect(w, r, http.StatusFound, handoff(x.policy.Hosts, selfURL(r, x)))
+}
+
+func handoff(h slipway.Hosts, to string) string {
+	return h.Auth() + "/login/handoff?to=" + url.QueryEscape(to)
+}
+
+// isNavigation: a browser opens a page, and would follow a redirect on the screen.
+func isNavigation(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.Header.Get("Upgrade") != "" {
+		return false
+	}
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	return wantsPage(r) && r.Header.Get("X-Requested-With") == ""
+}
+
+func wantsPage(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// serveOurs answers /_slipway/…: beginning and end of a session on this host.
+func (s *Server) serveOurs(w http.ResponseWriter, r *http.Request, x *exchange) {
+	hosts := x.policy.Hosts
+	if r.Method != http.MethodGet {
+		s.notFound(w, r)
+		return
+	}
+	switch r.URL.Path {
+	case "/" + ours + "/session":
+		q := r.URL.Query()
+		to := localPath(q.Get("to"))
+		token, expires, err := s.Policy.Exchange(r.Context(), q.Get("code"), x.host)
+		switch {
+		case errs.Is(err, errs.KindUnavailable):
+			s.away(w, r)
+			return
+		case err != nil:
+			s.Log.InfoContext(r.Context(), "a sign-in was not completed", "error", err)
+			s.page(w, r, http.StatusBadRequest, view{
+				Title: "This sign-in link has expired", Text: "It can be used once, within a minute.",
+				Link: handoff(hosts, hosts.Scheme+"://"+r.Host+to), LinkText: "Sign in again",
+			})
+			return
+		}
+		s.setSession(w, hosts, token, expires)
+		redirect(w, r, http.StatusFound, to)
+	case "/" + ours + "/logout":
+		s.setSession(w, hosts, "", time.Time{})
+		redirect(w, r, http.StatusFound, hosts.Auth()+"/logout")
+	default:
+		s.notFound(w, r)
+	}
+}
+
+// setSession sets the session cookie; an empty token takes it away.
+func (s *Server) setSession(w http.ResponseWriter, hosts slipway.Hosts, token string, expires time.Time) {
+	c := &http.Cookie{
+		Name: cookieName(hosts), Value: token, Path: "/", HttpOnly: true,
+		Secure: hosts.Scheme == "https", SameSite: http.SameSiteLaxMode, MaxAge: -1,
+	}
+	if token != "" {
+		c.MaxAge = max(1, int(time.Until(expires).Seconds()))
+	}
+	http.SetCookie(w, c)
+}
+
+// cookieValue returns the first cookie of that name.
+func cookieValue(lines []string, name string) string {
+	for _, line := range lines {
+		for part := range strings.SplitSeq(line, ";") {
+			if n, v, ok := strings.Cut(strings.Trim(part, " \t"), "="); ok && n == name {
+				return v
+			}
+		}
+	}
+	return ""
+}
+
+// clientAddr is who asks. A proxy that is trusted may say for whom it asks.
+func clientAddr(r *http.Request, trusted []netip.Prefix) string {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	addr := ap.Addr().Unmap()
+	if len(trusted) == 0 {
+		return addr.String()
+	}
+	chain := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(chain) - 1; i >= 0 && within(trusted, addr); i-- {
+		next, err := netip.ParseAddr(strings.TrimSpace(chain[i]))
+		if err != nil {
+			break
+		}
+		addr = next.Unmap()
+	}
+	return addr.String()
+}
+
+func within(prefixes []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// sessionCache remembers tokens whose signature was checked: the check is the
+// dearest part of a small request. It forgets everything when the keys change.
+type sessionCache struct {
+	check func([]link.SessionKey, string) (Claims, error)
+
+	mu       sync.RWMutex
+	keys     *link.SessionKey // the first key's place tells one set from another
+	now, old map[string]*Claims
+}
+
+const sessionsKept = 4096 // in each of two generations
+
+func newSessionCache(check func([]link.SessionKey, string) (Claims, error)) *sessionCache {
+	return &sessionCache{check: check, now: map[string]*Claims{}, old: map[string]*Claims{}}
+}
+
+func (c *sessionCache) verify(keys []link.SessionKey, token string) (*Claims, bool) {
+	if len(keys) == 0 {
+		return nil, false
+	}
+	c.mu.RLock()
+	claims, ok := c.now[token]
+	if !ok {
+		claims, ok = c.old[token]
+	}
+	ok = ok && c.keys == &keys[0]
+	c.mu.RUnlock()
+	if ok {
+		return claims, true
+	}
+	v, err := c.check(keys, token)
+	if err != nil {
+		return nil, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.keys != &keys[0] {
+		c.keys, c.now, c.old = &keys[0], map[string]*Claims{}, map[string]*Claims{}
+	}
+	if len(c.now) >= sessionsKept {
+		c.now, c.old = map[string]*Claims{}, c.now
+	}
+	c.now[token] = &v
+	return &v, true
+}
