@@ -83,7 +83,7 @@ func restarts(t *testing.T, h *Harness) {
 		if len(s.Replicas) == 1 {
 			r = s.Replicas[0]
 		}
-		return r.Restarts >= 1 && r.Phase == engine.PhasePending && r.Exit != nil
+		return r.Restarts >= 1 && r.Phase == engine.PhasePending && r.Exit != nil && !r.NotBefore.IsZero()
 	})
 	if r.Exit.Code != 3 || r.Exit.OOM || !r.Exit.Failed() {
 		t.Errorf("exit is %+v, want code 3", r.Exit)

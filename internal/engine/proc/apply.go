@@ -15,7 +15,7 @@ import (
 
 // Apply implements engine.Engine.
 func (e *Engine) Apply(ctx context.Context, o engine.Object) error {
-	if err := checkRef(o.Ref()); err != nil {
+	if err := engine.Check(o); err != nil {
 		return err
 	}
 	switch o := o.(type) {
@@ -32,9 +32,6 @@ func (e *Engine) Apply(ctx context.Context, o engine.Object) error {
 }
 
 func (e *Engine) apply(ctx context.Context, rec record) error {
-	if err := rec.check(); err != nil {
-		return err
-	}
 	ref := rec.ref()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -82,11 +79,6 @@ func (e *Engine) resolve(rec record) error {
 	for _, l := range rec.Layers {
 		if !e.layers.has(l.Name) {
 			return errs.NotFound("%s needs layer %q, which is not there", rec.ref(), l.Name)
-		}
-	}
-	for _, l := range rec.Keep {
-		if !validName(l.Name) {
-			return errs.Invalid("%q is no name of a layer", l.Name)
 		}
 	}
 	for _, m := range rec.Mounts {

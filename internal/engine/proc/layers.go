@@ -54,7 +54,7 @@ func (l *layers) note(name string) string { return filepath.Join(l.dir, "."+name
 
 func (l *layers) has(name string) bool {
 	st, err := os.Stat(l.path(name))
-	return validName(name) && err == nil && st.IsDir()
+	return engine.ValidName(name) && err == nil && st.IsDir()
 }
 
 // sweep deletes what a crash left half made.
@@ -98,7 +98,7 @@ func (l *layers) commit(tmp, name string) error {
 
 // Put implements engine.Layers.
 func (l *layers) Put(ctx context.Context, name string, tar io.Reader) error {
-	if !validName(name) {
+	if !engine.ValidName(name) {
 		return errs.Invalid("%q is no name of a layer", name)
 	}
 	if l.has(name) {

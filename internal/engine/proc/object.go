@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/engine"
 	"slipway.dev/slipway/internal/engine/inside"
 )
@@ -80,70 +78,6 @@ func (r record) same(o record) bool {
 	a, errA := json.Marshal(r)
 	b, errB := json.Marshal(o)
 	return errA == nil && errB == nil && string(a) == string(b)
-}
-
-func (r record) check() error {
-	var fields []errs.Field
-	bad := func(name, format string, args ...any) {
-		fields = append(fields, errs.Field{Name: name, Message: fmt.Sprintf(format, args...)})
-	}
-	if len(r.Command) == 0 || r.Command[0] == "" {
-		bad("command", "must not be empty")
-	}
-	if r.Replicas < 0 || r.Replicas > 1000 {
-		bad("replicas", "must be between 0 and 1000")
-	}
-	if r.Port < 0 || r.Port > 65535 {
-		bad("port", "must be between 0 and 65535")
-	}
-	for _, v := range r.Env {
-		if strings.HasPrefix(v, "=") || strings.ContainsRune(v, 0) {
-			bad("env", "has a variable without a name, or with a NUL byte")
-		}
-	}
-	at := func(field, path string) {
-		if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" || underAny(path, "/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64") {
-			bad(field, "cannot be at %q", path)
-		}
-	}
-	for _, l := range r.Layers {
-		at("layers", l.At)
-	}
-	for _, l := range r.Keep {
-		at("keep", l.At)
-	}
-	for _, m := range r.Mounts {
-		at("mounts", m.Path)
-	}
-	return errs.Fields("the object cannot be right", fields...)
-}
-
-func underAny(path string, dirs ...string) bool {
-	for _, d := range dirs {
-		if path == d || strings.HasPrefix(path, d+"/") {
-			return true
-		}
-	}
-	return false
-}
-
-func checkRef(ref engine.Ref) error {
-	if !validName(ref.Scope) || !validName(ref.Name) {
-		return errs.Invalid("%q is no ref: scope and name must match [a-z0-9][a-z0-9_.-]{0,62}", ref.String())
-	}
-	return nil
-}
-
-func validName(s string) bool {
-	for i, c := range []byte(s) {
-		switch {
-		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
-		case i > 0 && (c == '_' || c == '.' || c == '-'):
-		default:
-			return false
-		}
-	}
-	return s != "" && len(s) <= 63
 }
 
 // object is a workload or a task in memory. Its fields are guarded by

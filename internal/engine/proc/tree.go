@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/engine"
 )
 
 // unpack writes a tar stream below dir. os.Root keeps every name inside, also
@@ -37,12 +38,12 @@ func unpack(ctx context.Context, r io.Reader, dir string) (err error) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		name := path.Clean(h.Name)
-		if name == "." {
-			continue
+		name, err := engine.CheckEntry(h)
+		if err != nil {
+			return err
 		}
-		if !filepath.IsLocal(name) {
-			return errs.Invalid("entry %q leaves the folder", h.Name)
+		if name == "." || h.Typeflag == tar.TypeXGlobalHeader {
+			continue
 		}
 		if err := unpackEntry(root, name, h, tr); err != nil {
 			var pe *os.PathError
@@ -76,28 +77,13 @@ func unpackEntry(root *os.Root, name string, h *tar.Header, r io.Reader) error {
 		}
 		return root.Chtimes(name, time.Time{}, h.ModTime)
 	case tar.TypeSymlink:
-		// An absolute one would be safe in a sandbox, but not for a reader outside.
-		if path.IsAbs(h.Linkname) || !inTree(name, h.Linkname) {
-			return errs.Invalid("link %q leads to %q, out of the folder", h.Name, h.Linkname)
-		}
 		_ = root.Remove(name)
 		return root.Symlink(h.Linkname, name)
 	case tar.TypeLink:
-		to := path.Clean(h.Linkname)
-		if !filepath.IsLocal(to) {
-			return errs.Invalid("link %q leads to %q, out of the folder", h.Name, h.Linkname)
-		}
 		_ = root.Remove(name)
-		return root.Link(to, name)
-	case tar.TypeXGlobalHeader:
-		return nil
+		return root.Link(path.Clean(h.Linkname), name)
 	}
-	return errs.Invalid("entry %q is neither a file nor a folder nor a link", h.Name)
-}
-
-// inTree reports whether a relative link at name stays inside.
-func inTree(name, link string) bool {
-	return filepath.IsLocal(path.Join(path.Dir(name), link)) || path.Join(path.Dir(name), link) == "."
+	return nil
 }
 
 // pack writes the folder as a tar stream, root's and in order of names.
