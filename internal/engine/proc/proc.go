@@ -267,15 +267,19 @@ func (e *Engine) changed(ref engine.Ref) {
 	}
 }
 
-// scan compares what is known with what is, five times a second.
+// scan compares what is known with what is: up to twenty times a second, less
+// often with many replicas, so that it costs a few percent of a core at most.
 func (e *Engine) scan(ctx context.Context) error {
-	for loop.Sleep(ctx, 200*time.Millisecond) == nil {
+	replicas := 0
+	for loop.Sleep(ctx, min(50+time.Duration(replicas), 250)*time.Millisecond) == nil {
 		var hit []*object
+		replicas = 0
 		e.mu.Lock()
 		for _, ob := range e.objects {
 			moved := false
 			for _, r := range ob.replicas {
 				r.refresh()
+				replicas++
 				moved, r.moved = moved || r.moved, false
 			}
 			if moved {

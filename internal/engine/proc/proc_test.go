@@ -15,7 +15,9 @@ import (
 )
 
 // open makes an engine in a folder with a short name, because of its sockets.
-func open(t *testing.T) enginetest.Harness {
+func open(t *testing.T) enginetest.Harness { t.Helper(); return openTB(t) }
+
+func openTB(t testing.TB) enginetest.Harness {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("sandboxes need root")
@@ -71,7 +73,7 @@ func open(t *testing.T) enginetest.Harness {
 }
 
 // leftovers finds what belongs to the engine below root, by its containers' ids.
-func leftovers(t *testing.T, root string) (left []string) {
+func leftovers(t testing.TB, root string) (left []string) {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

@@ -207,9 +207,16 @@ func (e *Engine) connect(ctx context.Context, rec record, r *replica, pid int) e
 			return err
 		}
 	}
-	e.mu.Lock()
-	r.refresh()
-	e.mu.Unlock()
+	// The program is there in a moment: to know it now is worth more than the scan.
+	for range 50 {
+		e.mu.Lock()
+		r.refresh()
+		done := r.pid == 0 || r.state.Phase == inside.Running || r.state.Phase == inside.Exited
+		e.mu.Unlock()
+		if done || loop.Sleep(ctx, time.Millisecond) != nil {
+			break
+		}
+	}
 	return nil
 }
 

@@ -1,0 +1,344 @@
+package proc_test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"slipway.dev/slipway/internal/base/secret"
+	"slipway.dev/slipway/internal/engine"
+	"slipway.dev/slipway/internal/engine/enginetest"
+)
+
+// task runs a Python program to its end and returns what it printed.
+func task(t *testing.T, e engine.Engine, name, script string, change func(*engine.Task)) (string, *engine.Exit) {
+	t.Helper()
+	k := enginetest.Task("app", name, enginetest.ProgramPass)
+	k.Command = []string{"/usr/bin/python3", "-c", script}
+	k.Egress = engine.EgressInternet
+	k.Limits = engine.Limits{}
+	if change != nil {
+		change(&k)
+	}
+	if err := e.Apply(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	var exit *engine.Exit
+	enginetest.Await(t, name+" ended", func() bool {
+		s, err := e.Observe(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range s.Tasks {
+			if o.ID == k.ID && o.Replica.Phase == engine.PhaseExited {
+				exit = o.Replica.Exit
+			}
+		}
+		return exit != nil
+	})
+	return lines(t, e, k.ID), exit
+}
+
+func lines(t *testing.T, e engine.Engine, ref engine.Ref) string {
+	t.Helper()
+	l, err := e.Logs(t.Context(), engine.LogQuery{Ref: ref, Index: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // read only
+	var all []string
+	for {
+		line, err := l.Next(t.Context())
+		if err != nil {
+			return strings.Join(all, "\n")
+		}
+		all = append(all, line.Text)
+	}
+}
+
+// attack tries what a sandbox must not allow and prints what worked.
+const attack = `
+import os, ctypes, socket, glob
+libc = ctypes.CDLL(None, use_errno=True)
+def tried(name, fn):
+    try:
+        r = fn()
+    except BaseException as e:
+        return
+    if r: print('ALLOWED', name, r)
+def sys(n, *a):
+    r = libc.syscall(n, *a)
+    return r >= 0
+tried('uid', lambda: os.getuid() < 200000 or os.geteuid() < 200000 or 0 in os.getgroups())
+st = dict(l.split(':\t') for l in open('/proc/self/status').read().splitlines() if ':\t' in l)
+for c in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'):
+    tried(c, lambda: int(st[c], 16) != 0 and st[c])
+tried('no_new_privs', lambda: st['NoNewPrivs'] != '1')
+tried('seccomp', lambda: st['Seccomp'] != '2')
+tried('setuid', lambda: os.setuid(0) is None)
+tried('unshare user', lambda: libc.unshare(0x10000000) == 0)
+tried('unshare net', lambda: libc.unshare(0x40000000) == 0)
+tried('clone user', lambda: sys(56, 0x10000000 | 17, 0, 0, 0, 0))
+tried('mount', lambda: libc.mount(b'x', b'/tmp', b'tmpfs', 0, None) == 0)
+tried('ptrace init', lambda: libc.ptrace(16, 1, 0, 0) == 0)
+tried('keyctl', lambda: sys(250, 0, -3, 0))
+tried('bpf', lambda: sys(321, 0, 0, 0))
+tried('private folder', lambda: os.listdir('/run/slipway'))
+tried('spec', lambda: open('/run/slipway/spec.json').read())
+tried('init environ', lambda: open('/proc/1/environ').read())
+tried('init root', lambda: os.listdir('/proc/1/root'))
+tried('shadow', lambda: open('/etc/shadow').read())
+tried('private keys', lambda: os.listdir('/etc/ssl/private'))
+tried('host root', lambda: os.listdir('/root'))
+tried('host home', lambda: [h for h in os.listdir('/home') if h != 'app'])
+tried('host var', lambda: os.path.exists('/var/lib/dpkg'))
+for d in ('/', '/usr', '/app', '/env', '/etc', '/dev', '/sys', '/proc/sys/kernel', '/run', '/var', '/home'):
+    tried('write ' + d, lambda: open(d + '/slipway-test', 'w'))
+tried('write sysctl', lambda: open('/proc/sys/kernel/core_pattern', 'w'))
+tried('write oom', lambda: os.write(os.open('/proc/self/oom_score_adj', os.O_WRONLY), b'-1000'))
+tried('mknod', lambda: os.mknod('/tmp/sda', 0o60600, os.makedev(8, 0)) is None)
+tried('disk', lambda: [d for d in os.listdir('/dev') if d.startswith(('sd', 'vd', 'nvme', 'mem', 'kmsg'))])
+tried('others', lambda: [p for p in glob.glob('/proc/[0-9]*') if int(p[6:]) not in (1, os.getpid())])
+tried('cgroups', lambda: os.listdir('/sys/fs/cgroup'))
+for target in os.environ['CLOSED'].split():
+    host, port = target.rsplit(':', 1)
+    def conn():
+        s = socket.create_connection((host, int(port)), timeout=2); return target
+    tried('connect', conn)
+tried('raw socket', lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))
+tried('ipv6', lambda: [l for l in open('/proc/net/if_inet6')])
+for d in ('/tmp', '/var/tmp', os.path.expanduser('~'), '/dev/shm'):
+    open(d + '/mine', 'w').write('x')
+print('done')
+`
+
+func TestSandboxKeepsIn(t *testing.T) {
+	h := open(t)
+	// The machine's loopback, its address and another app must not answer.
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp4", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // a test's
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	var closed []string
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil {
+			closed = append(closed, ip.IP.String()+":"+port)
+		}
+	}
+	other := enginetest.Workload("other", "web", enginetest.ProgramServe)
+	other.Egress = engine.EgressInternet
+	other.Command[2] = strings.Replace(other.Command[2], "'127.0.0.1'", "'0.0.0.0'", 1)
+	other.Command[2] = strings.Replace(other.Command[2], "print('ready'",
+		"import socket; u = socket.socket(type=socket.SOCK_DGRAM); u.connect(('10.0.0.1', 9)); print(u.getsockname()[0]", 1)
+	if err := h.Engine.Apply(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	var otherIP string
+	enginetest.Await(t, "the other app has an address", func() bool {
+		otherIP = lines(t, h.Engine, other.ID)
+		return otherIP != ""
+	})
+	parts := strings.Split(otherIP, ".")
+	last, _ := strconv.Atoi(parts[3])
+	for d := -1; d <= 0; d++ { // its address, and the machine's end
+		closed = append(closed, fmt.Sprintf("%s.%d:8050", strings.Join(parts[:3], "."), last+d), fmt.Sprintf("%s.%d:%s", strings.Join(parts[:3], "."), last+d, port))
+	}
+	out, exit := task(t, h.Engine, "attack", attack, func(k *engine.Task) {
+		k.Env = append(k.Env, engine.Var{Name: "CLOSED", Value: secret.New(strings.Join(closed, " "))})
+	})
+	if exit.Failed() || out != "done" {
+		t.Errorf("%+v:\n%s", exit, out)
+	}
+	out, _ = task(t, h.Engine, "alone", `
+import socket
+for t in (("1.1.1.1", 443), ("10.0.0.1", 80)):
+    try: socket.create_connection(t, timeout=2); print("open")
+    except OSError: pass
+print([l.split(":")[0].strip() for l in open("/proc/net/dev").read().splitlines()[2:]])`, func(k *engine.Task) { k.Egress = engine.EgressNone })
+	if out != "['lo']" {
+		t.Errorf("without egress: %s", out)
+	}
+}
+
+func TestSandboxHasWhatAppsNeed(t *testing.T) {
+	h := open(t)
+	ls := h.Engine.Layers()
+	for name, body := range map[string]string{"env-1": "#!/bin/sh\necho from env\n", "src-1": "print('app')"} {
+		if err := ls.Put(t.Context(), name, enginetest.Tar(t, enginetest.Entry{Name: "bin/tool", Body: body})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, exit := task(t, h.Engine, "look", `
+import os, sys, pwd, ssl, subprocess, multiprocessing, tempfile
+print(os.getcwd(), os.environ['HOME'], os.environ['PATH'].split(':')[0], os.environ['USER'], pwd.getpwuid(os.getuid()).pw_name)
+print(sys.version_info[:2] >= (3, 9), open('/app/bin/tool').read(), len(ssl.create_default_context().get_ca_certs()) > 0)
+print(os.environ['GIVEN'], os.environ['LANG'], tempfile.gettempdir(), os.cpu_count() > 0)
+print(subprocess.run(['sh', '-c', 'cat ~/x; echo $0; ls /dev/fd/ >/dev/null && echo fd'], capture_output=True, text=True).stdout.split())
+with multiprocessing.Pool(2) as p: print(p.map(abs, [-1, -2]))
+open(os.path.expanduser('~/f'), 'w').write('x')
+`, func(k *engine.Task) {
+		k.Layers = []engine.Layer{{Name: "env-1", At: "/env"}, {Name: "src-1", At: "/app"}}
+		k.Env = append(k.Env, engine.Var{Name: "GIVEN", Value: secret.New("a b")})
+	})
+	want := "/app /home/app /env/bin app app\nTrue print('app') True\na b C.UTF-8 /tmp True\n['sh', 'fd']\n[1, 2]"
+	if exit.Failed() || out != want {
+		t.Errorf("%+v:\n%s\nwant:\n%s", exit, out, want)
+	}
+}
+
+// TestEgress reaches a server on another network of this machine, by NAT.
+func TestEgress(t *testing.T) {
+	h := open(t)
+	i, err := h.Engine.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !i.Egress {
+		t.Skip("no egress here: " + i.Why)
+	}
+	if os.Getenv("SLIPWAY_TEST_ONLINE") == "" {
+		t.Skip("set SLIPWAY_TEST_ONLINE to fetch a package")
+	}
+	out, exit := task(t, h.Engine, "pip", `
+import subprocess, sys
+r = subprocess.run([sys.executable, '-m', 'pip', 'download', '--no-deps', '--no-cache-dir', '-d', '/tmp/w', 'six'], capture_output=True, text=True)
+print(r.stdout, r.stderr); sys.exit(r.returncode)`, func(k *engine.Task) {
+		k.Env = append(k.Env, engine.Var{Name: "PIP_CERT", Value: secret.New("/etc/ssl/certs/ca-certificates.crt")})
+	})
+	if exit.Failed() {
+		t.Errorf("%+v:\n%s", exit, out)
+	}
+}
+
+// initPID finds PID 1 of the only sandbox.
+func initPID(t *testing.T, h enginetest.Harness) int {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Dir(filepath.Dir(h.Link)) + "/engine/runc/*/state.json")
+	if err != nil || len(found) != 1 {
+		t.Fatalf("sandboxes: %v, %v", found, err)
+	}
+	b, err := os.ReadFile(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := bytes.Cut(b, []byte(`"init_process_pid":`))
+	n, _, _ := bytes.Cut(rest, []byte(","))
+	pid, err := strconv.Atoi(string(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+func TestLostTask(t *testing.T) {
+	h := open(t)
+	k := enginetest.Task("app", "predeploy", enginetest.ProgramSleep)
+	if err := h.Engine.Apply(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	phase := func() engine.Phase {
+		s, err := h.Engine.Observe(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Tasks[0].Replica.Phase
+	}
+	enginetest.Await(t, "it runs", func() bool { return phase() == engine.PhaseRunning })
+	if err := unix.Kill(initPID(t, h), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	enginetest.Await(t, "it is lost", func() bool { return phase() == engine.PhaseLost })
+	h.Engine = h.Reopen()
+	if err := h.Engine.Apply(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	if got := phase(); got != engine.PhaseLost {
+		t.Errorf("after a restart it is %s", got)
+	}
+}
+
+func TestDeadSandboxIsMadeAgain(t *testing.T) {
+	h := open(t)
+	w := enginetest.Workload("app", "web", enginetest.ProgramServe)
+	w.Egress = engine.EgressInternet
+	if err := h.Engine.Apply(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	var r engine.Replica
+	up := func(restarts int) func() bool {
+		return func() bool {
+			s, err := h.Engine.Observe(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(s.Workloads[0].Replicas) == 1 {
+				r = s.Workloads[0].Replicas[0]
+			}
+			return r.Phase == engine.PhaseRunning && r.Restarts >= restarts
+		}
+	}
+	enginetest.Await(t, "it runs", up(0))
+	if err := unix.Kill(initPID(t, h), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	enginetest.Await(t, "it runs again", up(1))
+	if r.Exit == nil || r.Exit.Message == "" {
+		t.Errorf("its end was %+v", r.Exit)
+	}
+}
+
+// TestRestartsWithoutEngine kills a program while nobody watches.
+func TestRestartsWithoutEngine(t *testing.T) {
+	h := open(t)
+	w := enginetest.Workload("app", "web", enginetest.ProgramFail)
+	if err := h.Engine.Apply(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	count := func() int { return strings.Count(lines(t, h.Engine, w.ID), "out") }
+	enginetest.Await(t, "it ran", func() bool { return count() > 0 })
+	if err := h.Engine.(interface{ Close() error }).Close(); err != nil {
+		t.Fatal(err)
+	}
+	n := count() // the files go on
+	enginetest.Await(t, "it ran again without an engine", func() bool { return count() > n })
+	h.Engine = h.Reopen()
+}
+
+// BenchmarkStart measures from Apply to a running program, network included:
+// all of it is the sandbox's.
+func BenchmarkStart(b *testing.B) {
+	h := openTB(b)
+	for i := range b.N {
+		w := enginetest.Workload("app", "web-"+strconv.Itoa(i), enginetest.ProgramSleep)
+		w.Egress = engine.EgressInternet
+		if err := h.Engine.Apply(b.Context(), w); err != nil {
+			b.Fatal(err)
+		}
+		for running := false; !running; {
+			s, err := h.Engine.Observe(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			running = s.Workloads[0].Replicas[0].Phase == engine.PhaseRunning
+		}
+		b.StopTimer()
+		if err := h.Engine.Remove(b.Context(), w.ID); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}
