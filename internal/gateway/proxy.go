@@ -21,24 +21,13 @@ func isLong(length int64) bool { return length < 0 || length > longBody }
 // newProxy makes a proxy; how a request gets upstream is s.roundTrip's.
 func (s *Server) newProxy(rewrite func(*httputil.ProxyRequest), modify func(*http.Response) error) http.Handler {
 	return &httputil.ReverseProxy{
-		Rewrite:       rewrite,
-		Transport:     roundTripper(s.roundTrip),
-		FlushInterval: -1, // streams must not wait
-		BufferPool:    &bufferPool{sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}},
-		ErrorLog:      slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
-		ErrorHandler:  s.proxyFailed,
-		ModifyResponse: func(res *http.Response) error {
-			x := exchangeOf(res.Request.Context())
-			// An informational answer that came before took these away.
-			res.Header.Set("X-Request-Id", x.id)
-			if c, ok := res.Request.Context().Value(headConnKey{}).(*headConn); ok && c.isRaw.Load() && res.StatusCode != http.StatusSwitchingProtocols {
-				res.Header.Set("Connection", "close")
-			}
-			if modify == nil {
-				return nil
-			}
-			return modify(res)
-		},
+		Rewrite:        rewrite,
+		Transport:      roundTripper(s.roundTrip),
+		FlushInterval:  -1, // streams must not wait
+		BufferPool:     &bufferPool{sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}},
+		ErrorLog:       slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		ErrorHandler:   s.proxyFailed,
+		ModifyResponse: modify,
 	}
 }
 
@@ -227,7 +216,7 @@ func (s *Server) proxyFailed(w http.ResponseWriter, r *http.Request, err error) 
 	var none *noTargetError
 	switch {
 	case x.bodyErr.Load() != nil:
-		w.Header().Set("Connection", "close")
+		x.last = true
 		s.problem(w, r, http.StatusBadRequest, "The request's body cannot be read.")
 	case errors.Is(r.Context().Err(), context.Canceled):
 		// The client has gone, or its right has: there is nobody to answer.

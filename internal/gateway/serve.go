@@ -37,6 +37,7 @@ type exchange struct {
 	identity *identity
 
 	status  int
+	last    bool                  // the connection ends with the answer
 	bodyErr atomic.Pointer[error] // what went wrong with the request's body
 	touched atomic.Bool           // the body was read from
 	atEnd   []func()              // for what the exchange holds: a replica, a place in the live set
@@ -59,6 +60,10 @@ type recorder struct {
 func (w *recorder) WriteHeader(code int) {
 	if code >= 200 || code == http.StatusSwitchingProtocols {
 		w.x.status = code
+		w.Header().Set("X-Request-Id", w.x.id)
+		if w.x.last {
+			w.Header().Set("Connection", "close")
+		}
 	} else { // relayed at once, before an app's headers were looked at
 		for name := range w.Header() {
 			if name != "Link" {
@@ -71,7 +76,7 @@ func (w *recorder) WriteHeader(code int) {
 
 func (w *recorder) Write(b []byte) (int, error) {
 	if w.x.status == 0 {
-		w.x.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	return w.ResponseWriter.Write(b)
 }
@@ -89,15 +94,14 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &recorder{rw, x}
 	s.met.inFlight.Inc()
 	defer s.finish(r, x)
-	w.Header().Set("X-Request-Id", x.id)
-	if c, ok := ctx.Value(headConnKey{}).(*headConn); ok && c.isRaw.Load() {
-		// Nothing may follow on a connection that is no longer looked at; an
-		// accepted upgrade does not come by here again.
-		w.Header().Set("Connection", "close")
+	if c, ok := ctx.Value(headConnKey{}).(*headConn); ok {
+		// Nothing may follow on a connection that is no longer looked at. An
+		// upgrade that is accepted takes the connection over.
+		x.last = c.isRaw.Load()
 	}
 	host, ok := hostName(r.Host)
 	if !ok || forbiddenMethod(r.Method) || !plainPath(requestPath(r.RequestURI)) {
-		w.Header().Set("Connection", "close")
+		x.last = true
 		s.problem(w, r, http.StatusBadRequest, "The request cannot be understood in only one way.")
 		return
 	}
@@ -323,4 +327,3 @@ func poll(ctx context.Context, limit time.Duration, fn func() bool) bool {
 		}
 	}
 }
-

@@ -36,18 +36,30 @@ type visitor struct {
 	name    string // of the app
 }
 
-// identify finds the session of a request, if it has a valid one.
+// identify finds the session of a request, if it has a valid one. Over plain
+// HTTP an app's script can set a cookie of the same name beside ours, so a few
+// are looked at.
 func (s *Server) identify(r *http.Request, x *exchange) {
-	token := cookieValue(r.Header["Cookie"], cookieName(x.policy.Hosts))
-	if token == "" {
-		return
+	name := cookieName(x.policy.Hosts)
+	tries := 0
+	for _, line := range r.Header["Cookie"] {
+		for part := range strings.SplitSeq(line, ";") {
+			n, token, ok := strings.Cut(strings.Trim(part, " \t"), "=")
+			if !ok || n != name {
+				continue
+			}
+			if tries++; tries > 4 {
+				return
+			}
+			c, ok := s.sessions.verify(x.policy.Keys, token)
+			if !ok || c.Host != x.host || !sessionValid(x.policy, c, x.began) {
+				continue
+			}
+			p := x.policy.People[c.User]
+			x.session, x.person = c, &p
+			return
+		}
 	}
-	c, ok := s.sessions.verify(x.policy.Keys, token)
-	if !ok || c.Host != x.host || !sessionValid(x.policy, c, x.began) {
-		return
-	}
-	p := x.policy.People[c.User]
-	x.session, x.person = c, &p
 }
 
 // sessionValid: the token's signature is known to hold.
@@ -165,18 +177,6 @@ func (s *Server) setSession(w http.ResponseWriter, hosts slipway.Hosts, token st
 		c.MaxAge = max(1, int(time.Until(expires).Seconds()))
 	}
 	http.SetCookie(w, c)
-}
-
-// cookieValue returns the first cookie of that name.
-func cookieValue(lines []string, name string) string {
-	for _, line := range lines {
-		for part := range strings.SplitSeq(line, ";") {
-			if n, v, ok := strings.Cut(strings.Trim(part, " \t"), "="); ok && n == name {
-				return v
-			}
-		}
-	}
-	return ""
 }
 
 // clientAddr is who asks. A proxy that is trusted may say for whom it asks.

@@ -1,0 +1,307 @@
+package gateway_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/gateway"
+	"slipway.dev/slipway/internal/link"
+)
+
+const origin = "http://" + base
+
+func TestWhoMayOpen(t *testing.T) {
+	r := start(t)
+	r.app("open", echo)
+	r.app("members", echo)
+	r.route("members", func(x *link.Route) { x.Access = slipway.AccessAuthenticated })
+	r.app("secret", echo)
+	r.restrict("secret")
+	r.app("shared", echo)
+	r.restrict("shared")
+	r.route("shared", func(x *link.Route) { x.Viewers = []slipway.UserID{"user_bob"} })
+	r.app("odd", echo)
+	r.route("odd", func(x *link.Route) { x.Access = "" })
+
+	for _, c := range []struct {
+		app  string
+		want map[string]int // by person
+	}{
+		{"open", map[string]int{"": 200, "bob": 200, "alice": 200, "admin": 200}},
+		{"members", map[string]int{"": 302, "bob": 200, "alice": 200, "admin": 200}},
+		{"secret", map[string]int{"": 302, "bob": 404, "alice": 200, "admin": 200}},
+		{"shared", map[string]int{"": 302, "bob": 200, "alice": 200, "admin": 200}},
+		{"odd", map[string]int{"": 302, "bob": 404, "alice": 404, "admin": 404}},
+		{"none", map[string]int{"": 302, "bob": 404, "alice": 404, "admin": 404}},
+	} {
+		for who, want := range c.want {
+			headers := []string{page}
+			if who != "" {
+				headers = append(headers, as(who, base))
+			}
+			if got := r.ask("GET", origin+"/"+c.app+"/x", headers...); got.StatusCode != want {
+				t.Errorf("%s as %q: %d, not %d", c.app, who, got.StatusCode, want)
+			}
+		}
+	}
+}
+
+// What is not there and what may not be opened answer with the same bytes.
+func TestExistenceIsHidden(t *testing.T) {
+	r := start(t)
+	r.app("secret", echo)
+	r.restrict("secret")
+	r.app("paused", echo)
+	r.restrict("paused")
+	r.route("paused", func(x *link.Route) { x.State, x.Targets, x.Isolated = slipway.AppPaused, nil, true })
+	dump := func(a answer) string {
+		a.Header.Del("X-Request-Id")
+		a.Header.Del("Date")
+		return fmt.Sprint(a.StatusCode, a.Header, a.body)
+	}
+	for _, headers := range [][]string{
+		{page}, {"Accept: application/json"}, {page, "Sec-Fetch-Mode: cors"}, {page, as("bob", base)}, {as("bob", base)},
+		{"Connection: Upgrade", "Upgrade: websocket"},
+	} {
+		for _, method := range []string{"GET", "POST", "HEAD", "OPTIONS"} {
+			for _, path := range []string{"/", "/deep/x?y=z", ""} {
+				want := strings.ReplaceAll(dump(r.ask(method, origin+"/absent"+path, headers...)), "absent", "NAME")
+				for _, app := range []string{"secret", "paused"} {
+					got := strings.ReplaceAll(dump(r.ask(method, origin+"/"+app+path, headers...)), app, "NAME")
+					if got != want {
+						t.Errorf("%s %s %v:\n%s\n%s", method, app+path, headers, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestAskingToSignIn(t *testing.T) {
+	r := start(t)
+	r.app("secret", echo)
+	r.restrict("secret")
+	for _, c := range []struct {
+		method  string
+		headers []string
+		want    int
+	}{
+		{"GET", []string{page}, 302},
+		{"GET", []string{"Sec-Fetch-Mode: navigate"}, 302},
+		{"HEAD", []string{page}, 302},
+		{"GET", []string{page, "Sec-Fetch-Mode: cors"}, 401},
+		{"GET", []string{page, "X-Requested-With: XMLHttpRequest"}, 401},
+		{"GET", []string{"Accept: */*"}, 401},
+		{"POST", []string{page, "Sec-Fetch-Mode: navigate"}, 401},
+		{"POST", nil, 401},
+	} {
+		got := r.ask(c.method, origin+"/secret/a%20b?x=1&y=2", c.headers...)
+		if got.StatusCode != c.want {
+			t.Errorf("%s %v: %d, not %d", c.method, c.headers, got.StatusCode, c.want)
+			continue
+		}
+		if c.want == 401 {
+			if ct := got.Header.Get("Content-Type"); ct != "application/problem+json" {
+				t.Error("401 with", ct)
+			}
+			continue
+		}
+		u, err := url.Parse(got.Header.Get("Location"))
+		if err != nil || u.Host != "auth-"+base || u.Path != "/login/handoff" || u.Query().Get("to") != origin+"/secret/a%20b?x=1&y=2" {
+			t.Error(got.Header.Get("Location"))
+		}
+	}
+}
+
+func TestSessions(t *testing.T) {
+	r := start(t)
+	r.app("secret", echo)
+	r.restrict("secret")
+	open := func(cookie string) int { return r.ask("GET", origin+"/secret/", cookie).StatusCode }
+	alice := as("alice", base)
+	for cookie, want := range map[string]int{
+		alice: 200,
+		"Cookie: a=b; slipway-session=" + token("ses_alice", "user_alice", 1, base) + "; c=d": 200,
+		as("alice", "other-"+base): 401, // another host's
+		"Cookie: slipway-session=" + token("ses_x", "user_alice", 0, base):            401, // an old epoch
+		"Cookie: slipway-session=" + token("ses_x", "user_gone", 1, base):             401,
+		"Cookie: slipway-session=forged|ses_x|user_alice|1|" + base:                   401,
+		"Cookie: __Host-slipway-session=" + token("ses_alice", "user_alice", 1, base): 401, // not the name over HTTP
+		"Authorization: Bearer " + token("ses_alice", "user_alice", 1, base):          401,
+		"X-Forwarded-User: alice": 401,
+		"Cookie: slipway-session=" + token("ses_alice", "user_alice", 1, base) + "; a=b;;": 200,
+	} {
+		if got := open(cookie); got != want {
+			t.Errorf("%s: %d, not %d", cookie, got, want)
+		}
+	}
+	r.change(func(p *link.Policy) { p.Revoked["ses_alice"] = time.Now().Add(time.Hour) })
+	if got := open(alice); got != 401 {
+		t.Error("a revoked session opens the app:", got)
+	}
+	r.change(func(p *link.Policy) { p.Revoked = nil })
+	r.denied.Store(true)
+	r.change(func(p *link.Policy) { p.People["user_alice"] = link.Person{Name: "alicia", Epoch: 1} }) // renewed tokens
+	if got := open(alice); got != 401 {
+		t.Error("a session that the core ended opens the app:", got)
+	}
+	r.denied.Store(false)
+	r.silent.Store(int64(20 * time.Minute))
+	if got := open(alice); got != 503 {
+		t.Error("sessions count though the core is away for too long:", got)
+	}
+	r.app("open", echo)
+	if got := r.ask("GET", origin+"/open/", alice); got.StatusCode != 200 || got.Header.Get("Got-X-Forwarded-User") != "" {
+		t.Error("an open app while the core is away:", got.Status, got.Header)
+	}
+}
+
+func TestBeginAndEndOfASession(t *testing.T) {
+	r := start(t)
+	isolated := "http://iris-" + base
+	for _, o := range []string{origin, isolated} {
+		got := r.ask("GET", o+"/_slipway/session?code=good&to=%2Firis%2Fa%3Fb%3Dc")
+		if got.StatusCode != 302 || got.Header.Get("Location") != "/iris/a?b=c" {
+			t.Error(got.Status, got.Header)
+		}
+		c := got.Cookies()
+		host := strings.TrimPrefix(o, "http://")
+		if len(c) != 1 || c[0].Name != "slipway-session" || c[0].Value != token("ses_new", "user_bob", 1, host) || !c[0].HttpOnly ||
+			c[0].Path != "/" || c[0].Domain != "" || c[0].SameSite != http.SameSiteLaxMode || c[0].MaxAge < 3000 {
+			t.Error(c)
+		}
+	}
+	for _, to := range []string{"https://evil.example/", "//evil.example", "/\\evil.example", "javascript:x", "", "/%0d%0aX:y"} {
+		got := r.ask("GET", origin+"/_slipway/session?code=good&to="+url.QueryEscape(to))
+		if l := got.Header.Get("Location"); l != "/" && l != "/%0d%0aX:y" {
+			t.Errorf("sent to %q for %q", l, to)
+		}
+	}
+	if got := r.ask("GET", origin+"/_slipway/session?code=bad", page); got.StatusCode != 400 || len(got.Cookies()) != 0 {
+		t.Error("a bad code:", got.Status, got.Cookies())
+	}
+	r.away.Store(true)
+	if got := r.ask("GET", origin+"/_slipway/session?code=good", page); got.StatusCode != 503 {
+		t.Error("without the core:", got.Status)
+	}
+	got := r.ask("GET", origin+"/_slipway/logout", as("bob", base))
+	if c := got.Cookies(); got.Header.Get("Location") != "http://auth-"+base+"/logout" || len(c) != 1 || c[0].MaxAge >= 0 || c[0].Value != "" {
+		t.Error(got.Header)
+	}
+	for _, path := range []string{"/_slipway/", "/_slipway", "/_slipway/other"} {
+		if got := r.ask("GET", origin+path); got.StatusCode != 404 {
+			t.Error(path, got.Status)
+		}
+	}
+}
+
+func TestSecureCookie(t *testing.T) {
+	r := start(t, withTLS)
+	got := r.ask("GET", "https://"+base+"/_slipway/session?code=good&to=/x")
+	c := got.Cookies()
+	if len(c) != 1 || c[0].Name != "__Host-slipway-session" || !c[0].Secure || !c[0].HttpOnly || c[0].Path != "/" || c[0].Domain != "" {
+		t.Error(c)
+	}
+}
+
+func TestRouting(t *testing.T) {
+	r := start(t)
+	r.app("iris", echo)
+	r.app("own", echo)
+	r.route("own", func(x *link.Route) { x.Isolated = true })
+	api := "http://api-" + base
+	for _, c := range []struct {
+		url, location, uri string
+		status             int
+	}{
+		{origin + "/", api + "/portal", "", 302},
+		{origin + "/portal", api + "/portal", "", 302},
+		{origin + "/portal/x", api + "/portal", "", 302},
+		{origin + "/apps", api + "/apps", "", 302},
+		{origin + "/apps/iris?x=1", api + "/apps/iris?x=1", "", 302},
+		{origin + "/iris", "/iris/", "", 307},
+		{origin + "/iris?a=b", "/iris/?a=b", "", 307},
+		{origin + "/iris/", "", "/", 200},
+		{origin + "/iris/a/b?c=%2F;x&broken=%zz", "", "/a/b?c=%2F;x&broken=%zz", 200},
+		{origin + "/iris/a%20b/%C3%BC", "", "/a%20b/%C3%BC", 200},
+		{origin + "/%69ris/a%20b", "", "/a%20b", 200},
+		{origin + "/iris/iris/x", "", "/iris/x", 200},
+		{origin + "/own/x?y=z", "http://own-" + base + "/own/x?y=z", "", 307},
+		{"http://own-" + base + "/own/x", "", "/x", 200},
+		{"http://own-" + base + "/x", "", "/x", 200},
+		{"http://own-" + base + "/", "", "/", 200},
+		{"http://own-" + base + "/own", "/own/", "", 307},
+		{"http://OWN-Slipway.Localhost/x", "", "/x", 200},
+		{"http://iris-" + base + "/iris/", "", "", 401}, // not isolated: as if it were not there
+		{"http://none-" + base + "/", "", "", 401},
+		{"http://elsewhere.example/", "", "", 404},
+		{"http://admin-" + base + "/", "", "", 404},
+		{"http://ws-" + base + "/", "", "", 404},
+		{"http://registry-" + base + "/v2/", "", "", 404},
+	} {
+		got := r.ask("GET", c.url)
+		if got.StatusCode != c.status || got.Header.Get("Location") != c.location || got.Header.Get("X-Uri") != c.uri {
+			t.Errorf("%s: %d %q %q", c.url, got.StatusCode, got.Header.Get("Location"), got.Header.Get("X-Uri"))
+		}
+	}
+	if got := r.ask("GET", "http://admin-"+base+"/", page); !strings.Contains(got.body, "not installed") && !strings.Contains(got.body, "Not installed") {
+		t.Error(got.body)
+	}
+	prefix := func(url string) string { return r.ask("GET", url).Header.Get("Got-X-Forwarded-Prefix") }
+	if p := prefix(origin + "/iris/"); p != "/iris" {
+		t.Errorf("prefix %q", p)
+	}
+	if p := prefix("http://own-" + base + "/x"); p != "" {
+		t.Errorf("prefix %q where none was stripped", p)
+	}
+}
+
+func TestPlatformHosts(t *testing.T) {
+	r := start(t)
+	s := r.app("stand-in", echo)
+	for _, kind := range []string{"api", "auth", "git"} {
+		host := kind + "-" + base
+		r.change(func(p *link.Policy) { p.Platform = map[string]string{kind: "tcp://" + s.Listener.Addr().String()} })
+		got := r.send("POST", "http://"+host+"/v1/x?y=%2F", strings.NewReader("data"),
+			"X-Forwarded-For: 6.6.6.6", "X-Forwarded-Host: evil", "X-Request-Id: mine", "X_Forwarded_For: 6.6.6.6", "Authorization: Bearer t", "Cookie: slipway-auth=s")
+		h := got.Header
+		if got.body != "app:data" || h.Get("X-Uri") != "/v1/x?y=%2F" || h.Get("X-Host") != host {
+			t.Error(got.body, h)
+		}
+		if h.Get("Got-X-Forwarded-For") != "127.0.0.1" || h.Get("Got-X-Forwarded-Host") != host || h.Get("Got-X-Forwarded-Proto") != "http" ||
+			h.Get("Got-X-Request-Id") == "mine" || h.Get("Got-X-Request-Id") != h.Get("X-Request-Id") || h.Get("Got-X_forwarded_for") != "" {
+			t.Error("forwarded headers:", h)
+		}
+		if h.Get("Got-Authorization") != "Bearer t" || h.Get("Got-Cookie") != "slipway-auth=s" {
+			t.Error("credentials for the core were not passed on:", h)
+		}
+	}
+	r.change(func(p *link.Policy) { p.Platform = map[string]string{"api": "unix:///nowhere/core.sock"} })
+	if got := r.ask("GET", "http://api-"+base+"/", page); got.StatusCode != 503 || got.Header.Get("Retry-After") == "" {
+		t.Error("without the core:", got.Status)
+	}
+}
+
+func TestClientAddress(t *testing.T) {
+	r := start(t, func(o *gateway.Options) {
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
+	})
+	r.app("iris", echo)
+	for sent, want := range map[string]string{
+		"":                           "127.0.0.1",
+		"1.2.3.4":                    "1.2.3.4",
+		"6.6.6.6, 1.2.3.4":           "1.2.3.4",
+		"6.6.6.6, 1.2.3.4, 10.1.1.1": "1.2.3.4",
+		"nonsense":                   "127.0.0.1",
+	} {
+		if got := r.ask("GET", origin+"/iris/", "X-Forwarded-For: "+sent).Header.Get("Got-X-Forwarded-For"); got != want {
+			t.Errorf("%q: %q, not %q", sent, got, want)
+		}
+	}
+}
