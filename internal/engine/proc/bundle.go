@@ -15,14 +15,17 @@ import (
 	"slipway.dev/slipway/internal/engine/inside"
 )
 
-const home = "/home/app"
+const (
+	home     = "/home/app"
+	hostname = "app"
+)
 
 // bundle writes everything that runc and the init need to start a replica.
 func (e *Engine) bundle(rec record, r *replica) error {
 	for _, d := range []struct {
 		name string
 		mode os.FileMode
-	}{{"", 0o700}, {privDir, 0o700}, {"home", 0o700}, {"tmp", 0o1777 | os.ModeSticky}, {"rootfs", 0o755}, {"etc", 0o755}} {
+	}{{"", 0o700}, {privDir, 0o700}, {"home", 0o700}, {"tmp", 0o1777 | os.ModeSticky}, {"rootfs", 0o755}} {
 		if err := os.MkdirAll(r.path(d.name), 0o700); err != nil {
 			return err
 		}
@@ -31,9 +34,6 @@ func (e *Engine) bundle(rec record, r *replica) error {
 		}
 	}
 	if err := os.Chown(r.path("home"), rec.UID, rec.UID); err != nil {
-		return err
-	}
-	if err := e.writeEtc(rec, r.path("etc")); err != nil {
 		return err
 	}
 	mounts, err := e.mounts(rec, r)
@@ -113,13 +113,18 @@ func (e *Engine) mounts(rec record, r *replica) ([]specs.Mount, error) {
 			return nil, err
 		}
 	}
-	ms = append(ms, bind(r.path("etc"), "/etc", true))
-	for _, f := range etcShared {
-		if _, err := os.Stat(f); err == nil {
-			ms = append(ms, bind(f, f, true))
-		}
+	if err := os.MkdirAll(r.path("rootfs/var"), 0o755); err != nil { //nolint:gosec // empty and read-only inside
+		return nil, err
 	}
-	ms = append(ms, bind(r.path("tmp"), "/tmp", false), bind(r.path("tmp"), "/var/tmp", false),
+	if err := os.Symlink("/tmp", r.path("rootfs/var/tmp")); err != nil && !os.IsExist(err) {
+		return nil, err
+	}
+	etc, err := e.etc(rec.UID)
+	if err != nil {
+		return nil, err
+	}
+	ms = append(ms, bind(etc, "/etc", true))
+	ms = append(ms, bind(r.path("tmp"), "/tmp", false),
 		bind(r.path("home"), home, false),
 		bind(r.path(privDir), inside.Dir, false, "noexec"),
 		bind(e.init, filepath.Join(inside.Dir, inside.InitFile), true))
@@ -174,6 +179,7 @@ func (e *Engine) ownMounts(rec record, r *replica) ([]specs.Mount, error) {
 	return ms, nil
 }
 
+// config is what runc reads.
 func (e *Engine) config(rec record, r *replica, mounts []specs.Mount) *specs.Spec {
 	// What the init needs to become the app's user and to end its processes.
 	// The program itself has none of it: see slipway-init.
@@ -191,7 +197,7 @@ func (e *Engine) config(rec record, r *replica, mounts []specs.Mount) *specs.Spe
 			Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 16384, Hard: 16384}, {Type: "RLIMIT_CORE"}},
 		},
 		Root:     &specs.Root{Path: "rootfs", Readonly: true},
-		Hostname: hostname(rec.Name),
+		Hostname: hostname,
 		Mounts:   mounts,
 		Linux: &specs.Linux{
 			Namespaces:  ns,
@@ -207,8 +213,6 @@ func (e *Engine) config(rec record, r *replica, mounts []specs.Mount) *specs.Spe
 		},
 	}
 }
-
-func hostname(name string) string { return strings.NewReplacer("_", "-", ".", "-").Replace(name) }
 
 func sysctls() map[string]string {
 	m := map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"}

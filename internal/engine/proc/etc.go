@@ -1,30 +1,57 @@
 package proc
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // etcShared are the parts of the machine's /etc that programs need and that
 // hold no secrets.
 var etcShared = []string{
-	"/etc/ssl/certs", "/etc/ca-certificates", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives",
-	"/etc/mime.types", "/etc/fonts", "/etc/localtime", "/etc/timezone", "/etc/protocols", "/etc/services",
-	"/etc/magic", "/etc/gai.conf", "/etc/python3", "/etc/python3.11", "/etc/pki", "/etc/crypto-policies", "/etc/openssl.cnf", "/etc/ssl/openssl.cnf",
+	"ssl/certs", "ssl/openssl.cnf", "ca-certificates.conf", "pki/tls/certs", "pki/ca-trust/extracted/pem", "crypto-policies/back-ends",
+	"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "mime.types", "fonts", "localtime", "timezone",
+	"protocols", "services", "gai.conf", "python3", "python3.11",
 }
 
-// writeEtc makes the sandbox's /etc, mount points included.
-func (e *Engine) writeEtc(rec record, dir string) error {
-	var hosts strings.Builder
-	hosts.WriteString("127.0.0.1 localhost " + hostname(rec.Name) + "\n")
+// etc makes the /etc of an app's sandboxes, once per life of the engine. It is
+// a copy, because every mount costs a start half a millisecond; running
+// sandboxes see the same folder, so files change by being replaced.
+func (e *Engine) etc(uid int) (string, error) {
+	dir := filepath.Join(e.opt.Root, "etc", strconv.Itoa(uid))
+	e.etcMu.Lock()
+	defer e.etcMu.Unlock()
+	if e.etcMade[uid] {
+		return dir, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // read by the app
+		return "", err
+	}
+	if err := e.writeEtc(uid, dir); err != nil {
+		return "", err
+	}
+	for _, name := range etcShared {
+		if err := shareEtc(filepath.Join("/etc", name), filepath.Join(dir, name)); err != nil {
+			return "", err
+		}
+	}
+	e.etcMade[uid] = true
+	return dir, nil
+}
+
+func (e *Engine) writeEtc(uid int, dir string) error {
+	var hosts, resolv strings.Builder
+	hosts.WriteString("127.0.0.1 localhost " + hostname + "\n")
 	for _, name := range slices.Sorted(maps.Keys(e.opt.Hosts)) {
 		hosts.WriteString(e.opt.Hosts[name] + " " + name + "\n")
 	}
-	var resolv strings.Builder
 	if e.net != nil {
 		for _, ns := range e.net.nameservers {
 			resolv.WriteString("nameserver " + ns + "\n")
@@ -33,37 +60,78 @@ func (e *Engine) writeEtc(rec record, dir string) error {
 			resolv.WriteString(e.net.search + "\n")
 		}
 	}
-	files := map[string]string{
+	for name, text := range map[string]string{
 		"passwd": fmt.Sprintf("root:x:0:0:root:/root:/usr/sbin/nologin\napp:x:%d:%d:app:%s:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-			rec.UID, rec.UID, home),
-		"group":         fmt.Sprintf("root:x:0:\ntty:x:5:\napp:x:%d:\nnogroup:x:65534:\n", rec.UID),
+			uid, uid, home),
+		"group":         fmt.Sprintf("root:x:0:\ntty:x:5:\napp:x:%d:\nnogroup:x:65534:\n", uid),
 		"hosts":         hosts.String(),
-		"hostname":      hostname(rec.Name) + "\n",
+		"hostname":      hostname + "\n",
 		"resolv.conf":   resolv.String(),
 		"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n",
-	}
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil { //nolint:gosec // read by the app
-			return err
-		}
-	}
-	for _, f := range etcShared {
-		st, err := os.Stat(f)
-		if err != nil {
-			continue
-		}
-		at := filepath.Join(dir, strings.TrimPrefix(f, "/etc/"))
-		if st.IsDir() {
-			err = os.MkdirAll(at, 0o755) //nolint:gosec // read by the app
-		} else {
-			if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil { //nolint:gosec // read by the app
-				return err
-			}
-			err = os.WriteFile(at, nil, 0o644) //nolint:gosec // read by the app
-		}
-		if err != nil {
+	} {
+		if err := replace(filepath.Join(dir, name), []byte(text)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// replace writes the file, if it differs, in one step.
+func replace(path string, b []byte) error {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, b) {
+		return nil
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, b, 0o644); err != nil { //nolint:gosec // read by the app
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// shareEtc copies what all users of the machine may read; a link that leads to
+// elsewhere in /etc becomes what it leads to.
+func shareEtc(from, to string) error {
+	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, p)
+		if err != nil {
+			return err
+		}
+		at := filepath.Join(to, rel)
+		if d.IsDir() {
+			return os.MkdirAll(at, 0o755) //nolint:gosec // read by the app
+		}
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil { //nolint:gosec // read by the app
+			return err
+		}
+		if d.Type()&fs.ModeSymlink != 0 {
+			link, err := os.Readlink(p)
+			if err != nil {
+				return err
+			}
+			if old, err := os.Readlink(at); err == nil && old == link {
+				return nil
+			}
+			if strings.HasPrefix(link, "/usr/") || rel != "." {
+				if err := os.Symlink(link, at+".new"); err != nil && !os.IsExist(err) {
+					return err
+				}
+				return os.Rename(at+".new", at)
+			}
+		}
+		st, err := os.Stat(p)
+		if err != nil || !st.Mode().IsRegular() || st.Mode().Perm()&0o004 == 0 {
+			return nil //nolint:nilerr // a dead link is left out
+		}
+		b, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		return replace(at, b)
+	})
 }

@@ -58,6 +58,9 @@ type Engine struct {
 	slots  chan struct{} // bounds starts at once
 	layers *layers
 
+	etcMu   sync.Mutex
+	etcMade map[int]bool
+
 	mu      sync.Mutex
 	objects map[engine.Ref]*object
 	volumes map[engine.Ref]*volume
@@ -80,7 +83,7 @@ func New(opt Options) (*Engine, error) {
 	e := &Engine{
 		opt: opt, slots: make(chan struct{}, 4),
 		objects: map[engine.Ref]*object{}, volumes: map[engine.Ref]*volume{},
-		wakes: map[int]func(engine.Ref){},
+		wakes: map[int]func(engine.Ref){}, etcMade: map[int]bool{},
 	}
 	if err := e.check(); err != nil {
 		return nil, err

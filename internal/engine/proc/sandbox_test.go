@@ -9,9 +9,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/base/secret"
 	"slipway.dev/slipway/internal/engine"
 	"slipway.dev/slipway/internal/engine/enginetest"
@@ -329,6 +331,7 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatal(err)
 		}
 		for running := false; !running; {
+			_ = loop.Sleep(b.Context(), time.Millisecond)
 			s, err := h.Engine.Observe(b.Context())
 			if err != nil {
 				b.Fatal(err)

@@ -1,6 +1,8 @@
 package proc
 
 import (
+	"runtime"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -13,7 +15,8 @@ func seccomp() *specs.LinuxSeccomp {
 	deny, noSys := uint(unix.EPERM), uint(unix.ENOSYS)
 	return &specs.LinuxSeccomp{
 		DefaultAction: specs.ActAllow,
-		Architectures: []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchX32, specs.ArchAARCH64},
+		// Programs of another architecture, such as 32-bit ones, are killed.
+		Architectures: []specs.Arch{arch()},
 		Syscalls: []specs.LinuxSyscall{
 			{
 				Names: []string{
@@ -42,4 +45,11 @@ func denyClone(flag uint64) specs.LinuxSyscall {
 		Names: []string{"clone"}, Action: specs.ActErrno, ErrnoRet: &deny,
 		Args: []specs.LinuxSeccompArg{{Index: 0, Value: flag, ValueTwo: flag, Op: specs.OpMaskedEqual}},
 	}
+}
+
+func arch() specs.Arch {
+	if runtime.GOARCH == "arm64" {
+		return specs.ArchAARCH64
+	}
+	return specs.ArchX86_64
 }
