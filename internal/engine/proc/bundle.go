@@ -25,7 +25,7 @@ func (e *Engine) bundle(rec record, r *replica) error {
 	for _, d := range []struct {
 		name string
 		mode os.FileMode
-	}{{"", 0o700}, {privDir, 0o700}, {"home", 0o700}, {"tmp", 0o1777 | os.ModeSticky}, {"rootfs", 0o755}} {
+	}{{"", 0o700}, {privDir, 0o700}, {"home", 0o700}, {"tmp", 0o1777 | os.ModeSticky}} {
 		if err := os.MkdirAll(r.path(d.name), 0o700); err != nil {
 			return err
 		}
@@ -34,6 +34,10 @@ func (e *Engine) bundle(rec record, r *replica) error {
 		}
 	}
 	if err := os.Chown(r.path("home"), rec.UID, rec.UID); err != nil {
+		return err
+	}
+	root, err := e.rootfs(rec.UID)
+	if err != nil {
 		return err
 	}
 	mounts, err := e.mounts(rec, r)
@@ -54,7 +58,7 @@ func (e *Engine) bundle(rec record, r *replica) error {
 	if err := inside.Write(r.priv(inside.SpecFile), init); err != nil {
 		return err
 	}
-	b, err := json.Marshal(e.config(rec, r, mounts))
+	b, err := json.Marshal(e.config(rec, r, root, mounts))
 	if err != nil {
 		return err
 	}
@@ -86,6 +90,9 @@ func bind(src, at string, ro bool, opts ...string) specs.Mount {
 	return m
 }
 
+// systemDirs are the machine's programs; some are links into /usr.
+var systemDirs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"}
+
 // mounts makes the sandbox's file system: the machine's programs, read-only,
 // and nothing else of the machine.
 func (e *Engine) mounts(rec record, r *replica) ([]specs.Mount, error) {
@@ -96,34 +103,12 @@ func (e *Engine) mounts(rec record, r *replica) ([]specs.Mount, error) {
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=256m"}},
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
 	}
-	for _, d := range []string{"/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"} {
-		st, err := os.Lstat(d)
-		if err != nil {
-			continue
-		}
-		if st.Mode()&os.ModeSymlink == 0 {
+	for _, d := range systemDirs {
+		if st, err := os.Lstat(d); err == nil && st.IsDir() {
 			ms = append(ms, bind(d, d, true))
-			continue
-		}
-		to, err := os.Readlink(d)
-		if err != nil {
-			return nil, err
-		}
-		if err := os.Symlink(to, r.path("rootfs"+d)); err != nil && !os.IsExist(err) {
-			return nil, err
 		}
 	}
-	if err := os.MkdirAll(r.path("rootfs/var"), 0o755); err != nil { //nolint:gosec // empty and read-only inside
-		return nil, err
-	}
-	if err := os.Symlink("/tmp", r.path("rootfs/var/tmp")); err != nil && !os.IsExist(err) {
-		return nil, err
-	}
-	etc, err := e.etc(rec.UID)
-	if err != nil {
-		return nil, err
-	}
-	ms = append(ms, bind(etc, "/etc", true))
+	ms = append(ms, bind(filepath.Join(e.opt.Root, "etc"), "/etc", true))
 	ms = append(ms, bind(r.path("tmp"), "/tmp", false),
 		bind(r.path("home"), home, false),
 		bind(r.path(privDir), inside.Dir, false, "noexec"),
@@ -170,17 +155,12 @@ func (e *Engine) ownMounts(rec record, r *replica) ([]specs.Mount, error) {
 		}
 	}
 	e.mu.Unlock()
-	if !slices.ContainsFunc(ms, func(m specs.Mount) bool { return m.Destination == "/app" }) {
-		if err := os.MkdirAll(r.path("rootfs/app"), 0o755); err != nil { //nolint:gosec // empty and read-only inside
-			return nil, err
-		}
-	}
 	slices.SortStableFunc(ms, func(a, b specs.Mount) int { return cmp.Compare(len(a.Destination), len(b.Destination)) })
 	return ms, nil
 }
 
 // config is what runc reads.
-func (e *Engine) config(rec record, r *replica, mounts []specs.Mount) *specs.Spec {
+func (e *Engine) config(rec record, r *replica, root string, mounts []specs.Mount) *specs.Spec {
 	// What the init needs to become the app's user and to end its processes.
 	// The program itself has none of it: see slipway-init.
 	caps := []string{"CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL"}
@@ -196,7 +176,7 @@ func (e *Engine) config(rec record, r *replica, mounts []specs.Mount) *specs.Spe
 			NoNewPrivileges: true,
 			Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 16384, Hard: 16384}, {Type: "RLIMIT_CORE"}},
 		},
-		Root:     &specs.Root{Path: "rootfs", Readonly: true},
+		Root:     &specs.Root{Path: root, Readonly: true},
 		Hostname: hostname,
 		Mounts:   mounts,
 		Linux: &specs.Linux{

@@ -21,32 +21,14 @@ var etcShared = []string{
 	"protocols", "services", "gai.conf", "python3", "python3.11",
 }
 
-// etc makes the /etc of an app's sandboxes, once per life of the engine. It is
-// a copy, because every mount costs a start half a millisecond; running
-// sandboxes see the same folder, so files change by being replaced.
-func (e *Engine) etc(uid int) (string, error) {
-	dir := filepath.Join(e.opt.Root, "etc", strconv.Itoa(uid))
-	e.etcMu.Lock()
-	defer e.etcMu.Unlock()
-	if e.etcMade[uid] {
-		return dir, nil
+// writeEtc makes the /etc of all sandboxes when the engine starts. It is a
+// copy, because every mount costs a start half a millisecond. Running sandboxes
+// see the same folder, so files change by being replaced.
+func (e *Engine) writeEtc() error {
+	dir := filepath.Join(e.opt.Root, "etc")
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // read by apps
+		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // read by the app
-		return "", err
-	}
-	if err := e.writeEtc(uid, dir); err != nil {
-		return "", err
-	}
-	for _, name := range etcShared {
-		if err := shareEtc(filepath.Join("/etc", name), filepath.Join(dir, name)); err != nil {
-			return "", err
-		}
-	}
-	e.etcMade[uid] = true
-	return dir, nil
-}
-
-func (e *Engine) writeEtc(uid int, dir string) error {
 	var hosts, resolv strings.Builder
 	hosts.WriteString("127.0.0.1 localhost " + hostname + "\n")
 	for _, name := range slices.Sorted(maps.Keys(e.opt.Hosts)) {
@@ -61,19 +43,78 @@ func (e *Engine) writeEtc(uid int, dir string) error {
 		}
 	}
 	for name, text := range map[string]string{
-		"passwd": fmt.Sprintf("root:x:0:0:root:/root:/usr/sbin/nologin\napp:x:%d:%d:app:%s:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-			uid, uid, home),
-		"group":         fmt.Sprintf("root:x:0:\ntty:x:5:\napp:x:%d:\nnogroup:x:65534:\n", uid),
-		"hosts":         hosts.String(),
-		"hostname":      hostname + "\n",
-		"resolv.conf":   resolv.String(),
+		"hosts": hosts.String(), "hostname": hostname + "\n", "resolv.conf": resolv.String(),
 		"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n",
 	} {
 		if err := replace(filepath.Join(dir, name), []byte(text)); err != nil {
 			return err
 		}
 	}
+	for _, name := range []string{"passwd", "group"} { // differ between apps: see rootfs
+		if err := link("/"+identity+"/"+name, filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	for _, name := range etcShared {
+		if err := shareEtc(filepath.Join("/etc", name), filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// identity is the folder at the root of a sandbox that says who the app is.
+const identity = ".app"
+
+// rootfs makes the root folder of an app's sandboxes, once per life of the
+// engine: links, mount points and who the app is. It is read-only inside, so
+// that an app's replicas can share it.
+func (e *Engine) rootfs(uid int) (string, error) {
+	dir := filepath.Join(e.opt.Root, "rootfs", strconv.Itoa(uid))
+	e.rootMu.Lock()
+	defer e.rootMu.Unlock()
+	if e.rootMade[uid] {
+		return dir, nil
+	}
+	for _, d := range []string{identity, "app", "var"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil { //nolint:gosec // read by the app
+			return "", err
+		}
+	}
+	for name, text := range map[string]string{
+		"passwd": fmt.Sprintf("root:x:0:0:root:/root:/usr/sbin/nologin\napp:x:%d:%d:app:%s:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+			uid, uid, home),
+		"group": fmt.Sprintf("root:x:0:\ntty:x:5:\napp:x:%d:\nnogroup:x:65534:\n", uid),
+	} {
+		if err := replace(filepath.Join(dir, identity, name), []byte(text)); err != nil {
+			return "", err
+		}
+	}
+	if err := link("/tmp", filepath.Join(dir, "var/tmp")); err != nil {
+		return "", err
+	}
+	for _, d := range systemDirs {
+		to, err := os.Readlink(d)
+		if err != nil {
+			continue // a folder, which is mounted, or not there
+		}
+		if err := link(to, filepath.Join(dir, d)); err != nil {
+			return "", err
+		}
+	}
+	e.rootMade[uid] = true
+	return dir, nil
+}
+
+// link makes the symbolic link, if it is another one, in one step.
+func link(to, at string) error {
+	if old, err := os.Readlink(at); err == nil && old == to {
+		return nil
+	}
+	if err := os.Symlink(to, at+".new"); err != nil && !os.IsExist(err) {
+		return err
+	}
+	return os.Rename(at+".new", at)
 }
 
 // replace writes the file, if it differs, in one step.
@@ -110,18 +151,12 @@ func shareEtc(from, to string) error {
 			return err
 		}
 		if d.Type()&fs.ModeSymlink != 0 {
-			link, err := os.Readlink(p)
+			to, err := os.Readlink(p)
 			if err != nil {
 				return err
 			}
-			if old, err := os.Readlink(at); err == nil && old == link {
-				return nil
-			}
-			if strings.HasPrefix(link, "/usr/") || rel != "." {
-				if err := os.Symlink(link, at+".new"); err != nil && !os.IsExist(err) {
-					return err
-				}
-				return os.Rename(at+".new", at)
+			if strings.HasPrefix(to, "/usr/") || rel != "." {
+				return link(to, at)
 			}
 		}
 		st, err := os.Stat(p)

@@ -58,8 +58,8 @@ type Engine struct {
 	slots  chan struct{} // bounds starts at once
 	layers *layers
 
-	etcMu   sync.Mutex
-	etcMade map[int]bool
+	rootMu   sync.Mutex
+	rootMade map[int]bool
 
 	mu      sync.Mutex
 	objects map[engine.Ref]*object
@@ -83,12 +83,12 @@ func New(opt Options) (*Engine, error) {
 	e := &Engine{
 		opt: opt, slots: make(chan struct{}, 4),
 		objects: map[engine.Ref]*object{}, volumes: map[engine.Ref]*volume{},
-		wakes: map[int]func(engine.Ref){}, etcMade: map[int]bool{},
+		wakes: map[int]func(engine.Ref){}, rootMade: map[int]bool{},
 	}
 	if err := e.check(); err != nil {
 		return nil, err
 	}
-	for _, d := range []string{"", "objects", "layers", "volumes", "runc", "bin"} {
+	for _, d := range []string{"", "objects", "layers", "volumes", "runc", "bin", "rootfs"} {
 		if err := os.MkdirAll(filepath.Join(opt.Root, d), 0o700); err != nil {
 			return nil, err
 		}
@@ -104,6 +104,9 @@ func New(opt Options) (*Engine, error) {
 	var why []string
 	e.net, why = newNetwork(opt)
 	e.why = append(e.why, why...)
+	if err := e.writeEtc(); err != nil {
+		return nil, err
+	}
 	e.group = loop.New(context.Background(), opt.Log)
 	if err := e.load(); err != nil {
 		return nil, errors.Join(err, e.Close())

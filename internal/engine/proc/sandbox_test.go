@@ -342,6 +342,7 @@ func BenchmarkStart(b *testing.B) {
 		if err := h.Engine.Remove(b.Context(), w.ID); err != nil {
 			b.Fatal(err)
 		}
+		_ = loop.Sleep(b.Context(), 200*time.Millisecond) // the kernel is done with the last one
 		b.StartTimer()
 	}
 }

@@ -312,7 +312,7 @@ func (e *Engine) finish(ctx context.Context, rec record, r *replica, exit *engin
 	if err := e.clear(ctx, r); err != nil {
 		return err
 	}
-	for _, d := range []string{"home", "tmp", "rootfs", "keep"} {
+	for _, d := range []string{"home", "tmp", "keep"} {
 		if err := os.RemoveAll(r.path(d)); err != nil {
 			return err
 		}
