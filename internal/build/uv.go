@@ -1,0 +1,83 @@
+package build
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"slipway.dev/slipway/internal/base/errs"
+)
+
+// PrepareTools makes sure that the installer is there: uv, as a layer, fetched
+// once with the host's pip and its configuration. Nothing of it is executed here.
+func (b *Builder) PrepareTools(ctx context.Context) error {
+	if ok, err := b.Engine.Layers().Has(ctx, uvLayer); ok || err != nil {
+		return err
+	}
+	dir, err := b.tempDir()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a leftover is swept with the folder
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, b.HostPy, "-m", "pip", "download", "-q", "--disable-pip-version-check",
+		"--no-deps", "--only-binary", ":all:", "-d", dir, "uv=="+UV) //nolint:gosec // the administrator's Python
+	cmd.Dir, cmd.Env = dir, b.Environ
+	cmd.WaitDelay = 5 * time.Second
+	if out, err := cmd.CombinedOutput(); err != nil {
+		// pip's words may hold the index's address with its password: not shown.
+		reason := "look at the network and at pip's configuration"
+		if strings.Contains(string(out), "No module named pip") {
+			reason = "it has no pip: install python3-pip"
+		}
+		return errs.Wrap(err, errs.KindUnavailable, "uv %s cannot be fetched with %s: %s", UV, b.HostPy, reason)
+	}
+	wheels, err := filepath.Glob(filepath.Join(dir, "uv-*.whl"))
+	if err != nil || len(wheels) != 1 {
+		return errs.Unavailable("uv %s was fetched and is not a wheel: its index has none for this machine", UV)
+	}
+	z, err := zip.OpenReader(wheels[0])
+	if err != nil {
+		return err
+	}
+	defer z.Close() //nolint:errcheck // read only
+	for _, f := range z.File {
+		if strings.HasSuffix(f.Name, "/scripts/uv") {
+			err := b.putTar(ctx, uvLayer, func(_ context.Context, w io.Writer) error { return tarOf(w, f) })
+			if err == nil {
+				b.Log.InfoContext(ctx, "fetched the installer", "uv", UV, "took", time.Since(start).Round(time.Millisecond))
+			}
+			return err
+		}
+	}
+	return errs.Unavailable("the wheel of uv %s holds no program", UV)
+}
+
+func tarOf(w io.Writer, f *zip.File) error {
+	r, err := f.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close() //nolint:errcheck // read only
+	tw := tar.NewWriter(w)
+	h := &tar.Header{
+		Typeflag: tar.TypeReg, Name: path.Base(f.Name), Mode: 0o755,
+		Size: int64(f.UncompressedSize64), ModTime: time.Unix(0, 0), //nolint:gosec // far below 2^63
+	}
+	if err := tw.WriteHeader(h); err != nil {
+		return err
+	}
+	if _, err := io.Copy(tw, r); err != nil { //nolint:gosec // bounded by the header
+		return err
+	}
+	return tw.Close()
+}
