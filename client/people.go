@@ -77,6 +77,7 @@ type UpdateUser struct {
 
 // SetPassword gives a person a new password.
 type SetPassword struct {
+	Old      string `json:"old_password,omitempty" maxLength:"1024" doc:"Needed for one's own, unless one is an administrator."`
 	Password string `json:"password" minLength:"1" maxLength:"1024"`
 }
 
