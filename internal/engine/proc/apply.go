@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/engine"
@@ -158,7 +157,7 @@ func (e *Engine) Observe(context.Context) (engine.Snapshot, error) {
 		s.Workloads = append(s.Workloads, w)
 	}
 	for ref, v := range e.volumes {
-		s.Volumes = append(s.Volumes, engine.VolumeStatus{ID: ref, Used: v.size(time.Now())})
+		s.Volumes = append(s.Volumes, engine.VolumeStatus{ID: ref, Used: e.size(v)})
 	}
 	slices.SortFunc(s.Workloads, func(a, b engine.WorkloadStatus) int { return strings.Compare(a.ID.String(), b.ID.String()) })
 	slices.SortFunc(s.Tasks, func(a, b engine.TaskStatus) int { return strings.Compare(a.ID.String(), b.ID.String()) })

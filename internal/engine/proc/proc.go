@@ -55,6 +55,7 @@ type Engine struct {
 	net    *network // nil = no network at all
 	why    []string // what is missing
 	group  *loop.Group
+	locked *os.File      // keeps other engines out
 	slots  chan struct{} // bounds starts at once
 	layers *layers
 
@@ -81,7 +82,7 @@ func New(opt Options) (*Engine, error) {
 		opt.PIDs = 512
 	}
 	e := &Engine{
-		opt: opt, slots: make(chan struct{}, 4),
+		opt: opt, group: loop.New(context.Background(), opt.Log), slots: make(chan struct{}, 4),
 		objects: map[engine.Ref]*object{}, volumes: map[engine.Ref]*volume{},
 		wakes: map[int]func(engine.Ref){}, rootMade: map[int]bool{},
 	}
@@ -93,9 +94,21 @@ func New(opt Options) (*Engine, error) {
 			return nil, err
 		}
 	}
+	if err := e.lock(); err != nil {
+		return nil, err
+	}
+	if err := e.open(); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// open prepares the machine and goes on where the last engine stopped.
+func (e *Engine) open() error {
+	opt := e.opt
 	e.layers = &layers{dir: filepath.Join(opt.Root, "layers"), used: e.layerUsed}
 	if err := errors.Join(e.layers.sweep(), e.installInit(), e.loadUIDs()); err != nil {
-		return nil, err
+		return err
 	}
 	e.cg = findCgroups()
 	if why := e.cg.prepare(); why != "" {
@@ -104,15 +117,30 @@ func New(opt Options) (*Engine, error) {
 	var why []string
 	e.net, why = newNetwork(opt)
 	e.why = append(e.why, why...)
-	if err := e.writeEtc(); err != nil {
-		return nil, err
-	}
-	e.group = loop.New(context.Background(), opt.Log)
-	if err := e.load(); err != nil {
-		return nil, errors.Join(err, e.Close())
+	if err := errors.Join(e.writeEtc(), e.load()); err != nil {
+		return err
 	}
 	e.group.Go("scan", e.scan)
-	return e, nil
+	return nil
+}
+
+// lock keeps a second engine out of the folder. A killed engine's lock is free
+// at once; one that is just ending gets a moment.
+func (e *Engine) lock() error {
+	f, err := os.OpenFile(filepath.Join(e.opt.Root, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	for range 100 {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			e.locked = f
+			return nil
+		}
+		if loop.Sleep(e.group.Context(), 50*time.Millisecond) != nil {
+			break
+		}
+	}
+	return errors.Join(errs.Wrap(err, errs.KindConflict, "another slipway uses the folder %s", e.opt.Root), f.Close())
 }
 
 // check finds what the engine cannot do without.
@@ -160,8 +188,14 @@ func (e *Engine) installInit() error {
 	return os.Rename(tmp, e.init)
 }
 
-// Close ends the engine's own work. Sandboxes go on.
-func (e *Engine) Close() error { return e.group.Stop() }
+// Close ends the engine's own work. Sandboxes go on. Closing twice is harmless.
+func (e *Engine) Close() error {
+	err := e.group.Stop()
+	if cerr := e.locked.Close(); !errors.Is(cerr, os.ErrClosed) {
+		err = errors.Join(err, cerr)
+	}
+	return err
+}
 
 // load reads the objects of an earlier life and starts their workers.
 func (e *Engine) load() error {

@@ -2,6 +2,8 @@ package proc_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"os"
@@ -318,6 +320,49 @@ func TestRestartsWithoutEngine(t *testing.T) {
 	n := count() // the files go on
 	enginetest.Await(t, "it ran again without an engine", func() bool { return count() > n })
 	h.Engine = h.Reopen()
+}
+
+// TestNothingIsLeft looks at what the kernel keeps for a sandbox.
+func TestNothingIsLeft(t *testing.T) {
+	h := open(t)
+	w := enginetest.Workload("app", "web", enginetest.ProgramSleep)
+	w.Egress, w.Replicas = engine.EgressInternet, 2
+	if err := h.Engine.Apply(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	enginetest.Await(t, "it runs", func() bool {
+		us, err := h.Engine.Usage(t.Context())
+		return err == nil && len(us) == 2 && us[0].PIDs > 1 && us[1].PIDs > 1
+	})
+	dirs, err := filepath.Glob(filepath.Dir(filepath.Dir(h.Link)) + "/engine/runc/*")
+	if err != nil || len(dirs) != 2 {
+		t.Fatalf("sandboxes: %v, %v", dirs, err)
+	}
+	kept := func() (n int) {
+		for _, d := range dirs {
+			sum := sha256.Sum256([]byte(filepath.Base(d)))
+			if _, err := net.InterfaceByName("slw" + hex.EncodeToString(sum[:6])); err == nil {
+				n++
+			}
+			for _, glob := range []string{"/sys/fs/cgroup/slipway/", "/sys/fs/cgroup/*/slipway/"} {
+				found, err := filepath.Glob(glob + filepath.Base(d))
+				if err != nil {
+					t.Fatal(err)
+				}
+				n += len(found)
+			}
+		}
+		return n
+	}
+	if n := kept(); n < 4 {
+		t.Fatalf("the kernel keeps only %d things for two sandboxes", n)
+	}
+	if err := h.Engine.Remove(t.Context(), w.ID); err != nil {
+		t.Fatal(err)
+	}
+	if n := kept(); n != 0 {
+		t.Errorf("the kernel keeps %d things", n)
+	}
 }
 
 // BenchmarkStart measures from Apply to a running program, network included:

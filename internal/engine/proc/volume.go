@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,18 +12,28 @@ import (
 	"slipway.dev/slipway/internal/engine/inside"
 )
 
-// volume is a folder in Root/volumes/<id>: volume.json and data/.
+// volume is a folder in Root/volumes/<id>: volume.json and data/. Its changing
+// fields are guarded by Engine.mu.
 type volume struct {
-	dir  string
-	vol  engine.Volume
-	used int64
-	at   time.Time // when used was counted
+	dir      string
+	vol      engine.Volume
+	used     int64
+	at       time.Time // when used was counted
+	counting bool
 }
 
-// size counts the bytes at most every half minute: it walks the folder.
-func (v *volume) size(now time.Time) int64 {
-	if now.Sub(v.at) > 30*time.Second {
-		v.used, v.at = treeSize(filepath.Join(v.dir, "data")), now
+// size returns the bytes as counted last, and counts again when that is half a
+// minute ago, beside the caller: it walks the folder. It needs Engine.mu.
+func (e *Engine) size(v *volume) int64 {
+	if !v.counting && time.Since(v.at) > 30*time.Second {
+		v.counting = true
+		e.group.Spawn("volume size", func(context.Context) error {
+			n := treeSize(filepath.Join(v.dir, "data"))
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			v.used, v.at, v.counting = n, time.Now(), false
+			return nil
+		})
 	}
 	return v.used
 }

@@ -182,7 +182,8 @@ func (e *Engine) start(ctx context.Context, rec record, r *replica) error {
 	}
 	defer out.Close() //nolint:errcheck // the container has its own
 	rc := e.client(r.path("runc.log"))
-	_, err = rc.Run(ctx, r.cid, r.dir, &runc.CreateOpts{IO: fileIO{out}, Detach: true, NoNewKeyring: true})
+	// Not to be cut short by the end of this engine: a half-started task is lost.
+	_, err = rc.Run(context.WithoutCancel(ctx), r.cid, r.dir, &runc.CreateOpts{IO: fileIO{out}, Detach: true, NoNewKeyring: true})
 	if err != nil {
 		return runcError(err, r.path("runc.log"))
 	}
