@@ -148,72 +148,100 @@ func release(t *rapid.T, n int) *plan.Release {
 // to it, in any order and at any moment, with the planner's steps between.
 func TestAnyReachableStateSettles(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		w := &world{
-			desired: plan.Desired{Scope: scope, Drain: map[int]time.Time{}}, workloads: map[engine.Ref]*engine.WorkloadStatus{},
-			table: plan.Table{Ready: map[engine.ReplicaRef]bool{}}, now: epoch,
-		}
-		last := 0
-		t.Repeat(map[string]func(*rapid.T){
-			"step": func(t *rapid.T) { w.step(t) },
-			"deploy": func(t *rapid.T) {
-				last++
-				w.desired.Next = release(t, last)
-			},
-			"switch": func(*rapid.T) {
-				if n := w.desired.Next; n != nil && w.nextReady() {
-					if c := w.desired.Current; c != nil {
-						w.desired.Drain[c.N] = w.now.Add(5 * time.Second)
-					}
-					w.desired.Current, w.desired.Next = n, nil
+	for range 20 { // a run of rapid is short
+		rapid.Check(t, anyLife)
+	}
+}
+
+func anyLife(t *rapid.T) {
+	w := &world{
+		desired: plan.Desired{Scope: scope, Drain: map[int]time.Time{}}, workloads: map[engine.Ref]*engine.WorkloadStatus{},
+		table: plan.Table{Ready: map[engine.ReplicaRef]bool{}}, now: epoch,
+	}
+	last := 0
+	t.Repeat(map[string]func(*rapid.T){
+		"step": func(t *rapid.T) { w.step(t) },
+		"some steps": func(t *rapid.T) {
+			for range rapid.IntRange(1, 12).Draw(t, "steps") {
+				if w.step(t).Do == plan.Nothing && !w.start() {
+					return
 				}
-			},
-			"give up": func(*rapid.T) { w.desired.Next = nil },
-			"scale": func(t *rapid.T) {
-				if w.desired.Current != nil {
-					w.desired.Current.Processes[0].Replicas = rapid.IntRange(0, 5).Draw(t, "replicas")
+			}
+		},
+		"release": func(t *rapid.T) { // from the push to the switch
+			last++
+			w.desired.Next = release(t, last)
+			for range 60 {
+				if w.step(t).Do == plan.Nothing {
+					w.start()
 				}
-			},
-			"pause": func(t *rapid.T) { w.desired.Paused = rapid.Bool().Draw(t, "paused") },
-			"time":  func(t *rapid.T) { w.now = w.now.Add(time.Duration(rapid.IntRange(0, 6).Draw(t, "s")) * time.Second) },
-			"start": func(*rapid.T) { w.start() },
-			"restart of the core": func(t *rapid.T) { // readiness is found out anew; gateways keep their table
-				if rapid.Bool().Draw(t, "forget") {
-					clear(w.table.Ready)
+			}
+		},
+		"deploy": func(t *rapid.T) {
+			last++
+			w.desired.Next = release(t, last)
+		},
+		"switch": func(*rapid.T) {
+			if n := w.desired.Next; n != nil && w.nextReady() {
+				if c := w.desired.Current; c != nil {
+					w.desired.Drain[c.N] = w.now.Add(5 * time.Second)
 				}
-			},
-			"one dies": func(t *rapid.T) {
-				var all []*engine.Replica
-				w.replicas(func(r *engine.Replica) { all = append(all, r) })
-				if len(all) > 0 {
-					slices.SortFunc(all, func(a, b *engine.Replica) int {
-						if c := compare(a.ID.Ref.Name, b.ID.Ref.Name); c != 0 {
-							return c
-						}
-						return a.ID.Index - b.ID.Index
-					})
-					r := all[rapid.IntRange(0, len(all)-1).Draw(t, "which")]
+				w.desired.Current, w.desired.Next = n, nil
+			}
+		},
+		"the current release dies": func(*rapid.T) {
+			w.replicas(func(r *engine.Replica) {
+				if c := w.desired.Current; c != nil && mustRelease(r.ID.Ref) == c.N {
 					r.Phase = engine.PhasePending
 					delete(w.table.Ready, r.ID)
 				}
-			},
-			"delete": func(t *rapid.T) {
-				if rapid.IntRange(0, 20).Draw(t, "luck") == 0 {
-					w.desired.Deleted = true
-				}
-			},
-			"": func(t *rapid.T) {
-				c := *w
-				c.workloads = map[engine.Ref]*engine.WorkloadStatus{}
-				for k, v := range w.workloads {
-					st := *v
-					st.Replicas = slices.Clone(v.Replicas)
-					c.workloads[k] = &st
-				}
-				c.table.Ready = maps.Clone(w.table.Ready)
-				c.settle(t)
-			},
-		})
+			})
+		},
+		"give up": func(*rapid.T) { w.desired.Next = nil },
+		"scale": func(t *rapid.T) {
+			if w.desired.Current != nil {
+				w.desired.Current.Processes[0].Replicas = rapid.IntRange(0, 5).Draw(t, "replicas")
+			}
+		},
+		"pause": func(t *rapid.T) { w.desired.Paused = rapid.Bool().Draw(t, "paused") },
+		"time":  func(t *rapid.T) { w.now = w.now.Add(time.Duration(rapid.IntRange(0, 6).Draw(t, "s")) * time.Second) },
+		"start": func(*rapid.T) { w.start() },
+		"restart of the core": func(t *rapid.T) { // readiness is found out anew; gateways keep their table
+			if rapid.Bool().Draw(t, "forget") {
+				clear(w.table.Ready)
+			}
+		},
+		"one dies": func(t *rapid.T) {
+			var all []*engine.Replica
+			w.replicas(func(r *engine.Replica) { all = append(all, r) })
+			if len(all) > 0 {
+				slices.SortFunc(all, func(a, b *engine.Replica) int {
+					if c := compare(a.ID.Ref.Name, b.ID.Ref.Name); c != 0 {
+						return c
+					}
+					return a.ID.Index - b.ID.Index
+				})
+				r := all[rapid.IntRange(0, len(all)-1).Draw(t, "which")]
+				r.Phase = engine.PhasePending
+				delete(w.table.Ready, r.ID)
+			}
+		},
+		"delete": func(t *rapid.T) {
+			if rapid.IntRange(0, 20).Draw(t, "luck") == 0 {
+				w.desired.Deleted = true
+			}
+		},
+		"": func(t *rapid.T) {
+			c := *w
+			c.workloads = map[engine.Ref]*engine.WorkloadStatus{}
+			for k, v := range w.workloads {
+				st := *v
+				st.Replicas = slices.Clone(v.Replicas)
+				c.workloads[k] = &st
+			}
+			c.table.Ready = maps.Clone(w.table.Ready)
+			c.settle(t)
+		},
 	})
 }
 
