@@ -75,7 +75,7 @@ func (d *door) pass(ctx context.Context, c *net.UnixConn) error {
 	if err != nil {
 		return err
 	}
-	defer app.Close() //nolint:errcheck // the other side has its own descriptor
+	defer app.Close()
 	raw, err := app.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		return err

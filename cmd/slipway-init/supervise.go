@@ -168,7 +168,7 @@ func (s *supervisor) start(out *output) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer null.Close() //nolint:errcheck // read only
+	defer null.Close()
 	argv := append([]string{"slipway-init", "child", strconv.Itoa(s.spec.UID), s.spec.Dir}, s.spec.Args...)
 	return syscall.ForkExec("/proc/self/exe", argv, &syscall.ProcAttr{
 		Env:   s.spec.Env,

@@ -252,7 +252,7 @@ func (h *Harness) logs(t *testing.T, q engine.LogQuery) []engine.LogLine {
 	if err != nil {
 		t.Fatalf("logs of %s: %v", q.Ref, err)
 	}
-	defer l.Close() //nolint:errcheck // read only
+	defer l.Close()
 	var all []engine.LogLine
 	for {
 		line, err := l.Next(t.Context())
@@ -291,7 +291,7 @@ func get(ctx context.Context, endpoint string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer res.Body.Close() //nolint:errcheck // read only
+	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	return string(b), err
 }

@@ -57,7 +57,7 @@ func taskKeeps(t *testing.T, h *Harness) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close() //nolint:errcheck // read only
+	defer b.Close()
 	files := Untar(t, b)
 	if strings.TrimSpace(files["file"]) != "kept" || files["old"] != "old" {
 		t.Errorf("the layer has %q", files)
@@ -148,7 +148,7 @@ func follow(t *testing.T, h *Harness, ref engine.Ref) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // read only
+	defer l.Close()
 	if line, err := l.Next(t.Context()); err != nil || line.Text != "500" {
 		t.Errorf("followed to %+v, %v", line, err)
 	}

@@ -5,6 +5,7 @@
 package fake
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -19,7 +20,6 @@ import (
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/engine"
-	"slipway.dev/slipway/internal/engine/inside"
 )
 
 // Program plays the program of a replica. TERM is closed when it should end,
@@ -102,7 +102,6 @@ type object struct {
 
 type replica struct {
 	obs    engine.Replica
-	port   net.Listener // kept while the replica waits, so that its address stays
 	lines  []engine.LogLine
 	began  time.Time
 	term   chan struct{} // closed to stop it
@@ -385,9 +384,8 @@ func (e *Engine) changed(ref engine.Ref) {
 
 // delay is the contract's curve, from Options.Backoff on.
 func (e *Engine) delay(last, life time.Duration) time.Duration {
-	d := inside.NextDelay(last, life)
-	if d == inside.BackoffMin && e.opt.Backoff > 0 {
-		return e.opt.Backoff
+	if life >= time.Minute || last <= 0 {
+		return cmp.Or(e.opt.Backoff, 500*time.Millisecond)
 	}
-	return d
+	return min(2*last, time.Minute)
 }

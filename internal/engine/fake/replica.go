@@ -79,7 +79,7 @@ func (e *Engine) once(ctx context.Context, ob *object, r *replica) (engine.Exit,
 		return engine.Exit{}, err
 	}
 	if p.Listener != nil {
-		defer p.Listener.Close() //nolint:errcheck // the program may have closed it
+		defer p.Listener.Close()
 	}
 	ctx, kill := context.WithCancel(ctx)
 	defer kill()

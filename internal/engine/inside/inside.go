@@ -25,7 +25,7 @@ const (
 	Cgroup    = "cgroup" // the engine's memory cgroups
 )
 
-// Go, sent on the socket like dial.Ask, says that the network is ready. The
+// Go is sent on the socket, like dial.Ask, and says that the network is ready. The
 // init answers with dial.OK.
 const Go = 'g'
 

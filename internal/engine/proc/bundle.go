@@ -165,8 +165,11 @@ func (e *Engine) config(rec record, r *replica, root string, mounts []specs.Moun
 	// The program itself has none of it: see slipway-init.
 	caps := []string{"CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL"}
 	ns := []specs.LinuxNamespace{
-		{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace},
-		{Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace},
+		{Type: specs.PIDNamespace},
+		{Type: specs.MountNamespace},
+		{Type: specs.IPCNamespace},
+		{Type: specs.UTSNamespace},
+		{Type: specs.NetworkNamespace},
 	}
 	return &specs.Spec{
 		Version: "1.0.2",

@@ -127,12 +127,12 @@ func (e *Engine) terminal(ctx context.Context, cid string, p specs.Process, s en
 	if err != nil {
 		return err
 	}
-	defer master.Close() //nolint:errcheck // ends the copies below
+	defer master.Close()
 	slave, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	defer slave.Close() //nolint:errcheck // runc has its own
+	defer slave.Close()
 	g := loop.New(ctx, e.opt.Log)
 	if s.In != nil {
 		g.Spawn("input", func(context.Context) error {

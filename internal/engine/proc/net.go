@@ -211,7 +211,7 @@ func (n *network) address(veth netlink.Link) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	defer lock.Close() //nolint:errcheck // nothing was written
+	defer lock.Close()
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return netip.Addr{}, err
 	}

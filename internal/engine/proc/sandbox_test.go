@@ -56,7 +56,7 @@ func lines(t *testing.T, e engine.Engine, ref engine.Ref) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // read only
+	defer l.Close()
 	var all []string
 	for {
 		line, err := l.Next(t.Context())
@@ -131,7 +131,7 @@ func TestSandboxKeepsIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // a test's
+	defer l.Close()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	var closed []string
 	addrs, err := net.InterfaceAddrs()

@@ -167,7 +167,7 @@ func copyFile(from, to string, d fs.DirEntry) (err error) {
 	if err != nil {
 		return err
 	}
-	defer in.Close() //nolint:errcheck // read only
+	defer in.Close()
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, info.Mode().Perm()|0o600)
 	if err != nil {
 		return err

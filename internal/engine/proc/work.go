@@ -180,7 +180,7 @@ func (e *Engine) start(ctx context.Context, rec record, r *replica) error {
 	if err != nil {
 		return err
 	}
-	defer out.Close() //nolint:errcheck // the container has its own
+	defer out.Close()
 	rc := e.client(r.path("runc.log"))
 	// Not to be cut short by the end of this engine: a half-started task is lost.
 	_, err = rc.Run(context.WithoutCancel(ctx), r.cid, r.dir, &runc.CreateOpts{IO: fileIO{out}, Detach: true, NoNewKeyring: true})
