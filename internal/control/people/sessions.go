@@ -179,10 +179,11 @@ func (s *Service) endAll(tx *store.Tx, user slipway.UserID, keep slipway.Session
 // Handoff makes a one-time code that hands the session over to a host, whose
 // name comes without a port.
 func (s *Service) Handoff(ctx context.Context, sid slipway.SessionID, host string) (string, error) {
-	switch kind, app := s.Hosts.Kind(host); {
-	case kind == slipway.HostBase, kind == slipway.HostAPI, kind == "" && app != "":
-	default:
-		return "", errs.Invalid("sessions are not handed to %q", host)
+	kind, app := s.Hosts.Kind(host)
+	if kind != slipway.HostBase && kind != slipway.HostAPI {
+		if _, err := slipway.ParseAppName(app); err != nil || kind != "" {
+			return "", errs.Invalid("sessions are not handed to %q", host)
+		}
 	}
 	code := secret.Random(32).Reveal()
 	now := s.now()

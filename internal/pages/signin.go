@@ -1,0 +1,181 @@
+package pages
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/control/people"
+)
+
+type loginData struct {
+	To, Name, Where string
+}
+
+// setCookie sets a host's session cookie; an empty value takes it away.
+func (h *handler) setCookie(w http.ResponseWriter, host, value string, expires time.Time) {
+	c := &http.Cookie{
+		Name: cookieName(h.Hosts, host), Value: value, Path: "/", HttpOnly: true,
+		Secure: h.Hosts.Scheme == "https", SameSite: http.SameSiteLaxMode, MaxAge: -1,
+	}
+	if value != "" {
+		c.MaxAge = max(1, int(time.Until(expires).Seconds()))
+	}
+	http.SetCookie(w, c)
+}
+
+// onward is where a browser goes after a sign-in.
+func (h *handler) onward(to string) string {
+	t, ok := h.parseTarget(to)
+	if !ok {
+		t, _ = h.parseTarget(h.Hosts.API() + "/portal")
+	}
+	if t.kind == slipway.HostAuth {
+		return t.path
+	}
+	return "/login/handoff?to=" + url.QueryEscape(t.String())
+}
+
+// formAction names the origins to which a sign-in may lead: browsers hold the
+// whole chain of redirects after a form to the page's policy.
+func (h *handler) formAction(to string) string {
+	t, ok := h.parseTarget(to)
+	if !ok {
+		return h.Hosts.API()
+	}
+	if t.kind != slipway.HostAuth {
+		return t.origin
+	}
+	u, err := url.Parse(t.path) // an OpenID client waits behind it
+	if err != nil {
+		return ""
+	}
+	c, err := url.Parse(u.Query().Get("redirect_uri"))
+	if err != nil || c.Scheme != "http" && c.Scheme != "https" || !plainHost.MatchString(c.Host) {
+		return ""
+	}
+	return c.Scheme + "://" + c.Host
+}
+
+var plainHost = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?$`)
+
+func (h *handler) loginView(to, name string) view {
+	d := loginData{To: to, Name: name}
+	if t, ok := h.parseTarget(to); ok {
+		switch t.kind {
+		case slipway.HostAPI:
+			d.Where = "the Portal"
+		case slipway.HostBase:
+			d.Where, _, _ = strings.Cut(strings.TrimPrefix(t.path, "/"), "/")
+		case "":
+			_, d.Where = h.Hosts.Kind(t.host)
+		}
+	} else {
+		d.To = ""
+	}
+	return view{Title: "Sign in", Data: d, formAction: h.formAction(to)}
+}
+
+func (h *handler) loginPage(w http.ResponseWriter, r *http.Request) error {
+	to := r.URL.Query().Get("to")
+	if slipway.ActorFrom(r.Context()).User != nil {
+		return h.go303(w, r, h.onward(to))
+	}
+	v := h.loginView(to, "")
+	if r.URL.Query().Has("signed-out") {
+		v.Notice = "You are signed out."
+	}
+	return h.show(w, r, http.StatusOK, "login", v)
+}
+
+func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
+	if err := r.ParseForm(); err != nil {
+		return errs.Wrap(err, errs.KindInvalid, "the form cannot be read")
+	}
+	to, name := r.PostForm.Get("to"), strings.TrimSpace(r.PostForm.Get("username"))
+	in := people.SignIn{
+		Name: name, Password: r.PostForm.Get("password"), Addr: clientAddr(r), Agent: r.UserAgent(),
+	}
+	if c, err := r.Cookie(cookieName(h.Hosts, "auth")); err == nil {
+		in.Cookie = c.Value
+	}
+	got, err := h.People.SignIn(r.Context(), in)
+	if err != nil {
+		if !mendable(err) && !errs.Is(err, errs.KindDenied) {
+			return err
+		}
+		v := h.loginView(to, name)
+		v.problem(err)
+		if errs.Is(err, errs.KindExhausted) {
+			w.Header().Set("Retry-After", "5")
+		}
+		return h.show(w, r, statusOf(errs.KindOf(err)), "login", v)
+	}
+	h.setCookie(w, "auth", got.Cookie.Reveal(), got.Session.Expires)
+	return h.go303(w, r, h.onward(to))
+}
+
+// handoff hands the session to another host of ours by a one-time code.
+func (h *handler) handoff(w http.ResponseWriter, r *http.Request) error {
+	to := r.URL.Query().Get("to")
+	t, ok := h.parseTarget(to)
+	if !ok {
+		return errs.Invalid("this link leads to an address that is not one of this platform")
+	}
+	a := slipway.ActorFrom(r.Context())
+	if a.User == nil {
+		return h.go303(w, r, "/login?to="+url.QueryEscape(to))
+	}
+	if t.kind == slipway.HostAuth {
+		return h.go303(w, r, t.path)
+	}
+	code, err := h.People.Handoff(r.Context(), a.Session, t.host)
+	if err != nil {
+		return err
+	}
+	return h.go303(w, r, t.origin+"/_slipway/session?"+url.Values{"code": {code}, "to": {t.path}}.Encode())
+}
+
+// takeSession begins the session of the management host.
+func (h *handler) takeSession(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	to := localPath(q.Get("to"))
+	_, host, _ := strings.Cut(h.Hosts.API(), "://")
+	host, _, _ = strings.Cut(host, ":")
+	cookie, expires, err := h.People.ExchangeAPI(r.Context(), q.Get("code"), host)
+	if errs.Is(err, errs.KindUnauthenticated) { // stale: start again, once signed in it is quick
+		if slipway.ActorFrom(r.Context()).User != nil {
+			return h.go303(w, r, to)
+		}
+		return h.show(w, r, http.StatusBadRequest, "error", view{
+			Title: "This sign-in link has expired", Problem: "It can be used once, within a minute.",
+			Data: h.Hosts.Auth() + "/login/handoff?to=" + url.QueryEscape(h.Hosts.API()+to),
+		})
+	}
+	if err != nil {
+		return err
+	}
+	h.setCookie(w, "api", cookie.Reveal(), expires)
+	return h.go303(w, r, to)
+}
+
+func (h *handler) logoutPage(w http.ResponseWriter, r *http.Request) error {
+	if slipway.ActorFrom(r.Context()).User == nil {
+		return h.go303(w, r, "/login?signed-out")
+	}
+	return h.show(w, r, http.StatusOK, "logout", view{Title: "Sign out?"})
+}
+
+func (h *handler) logout(w http.ResponseWriter, r *http.Request) error {
+	if slipway.ActorFrom(r.Context()).User != nil {
+		if err := h.People.SignOut(r.Context()); err != nil {
+			return err
+		}
+	}
+	h.setCookie(w, "auth", "", time.Time{})
+	return h.go303(w, r, "/login?signed-out")
+}
