@@ -179,3 +179,25 @@ func (h *handler) logout(w http.ResponseWriter, r *http.Request) error {
 	h.setCookie(w, "auth", "", time.Time{})
 	return h.go303(w, r, "/login?signed-out")
 }
+
+// Viewer tells who has signed in on the sign-in host, for the OpenID provider
+// there: the zero Actor is nobody.
+func Viewer(o Options) func(r *http.Request) (slipway.Actor, error) {
+	return func(r *http.Request) (slipway.Actor, error) {
+		c, err := r.Cookie(cookieName(o.Hosts, "auth"))
+		if err != nil {
+			return slipway.Actor{}, nil //nolint:nilerr // no cookie, nobody
+		}
+		a, err := o.People.Session(r.Context(), c.Value)
+		if errs.Is(err, errs.KindUnauthenticated) {
+			return slipway.Actor{}, nil
+		}
+		return a, err
+	}
+}
+
+// SignInPage returns the address of the sign-in page that comes back to one of
+// our addresses.
+func SignInPage(h slipway.Hosts, to string) string {
+	return h.Auth() + "/login?to=" + url.QueryEscape(to)
+}
