@@ -260,6 +260,9 @@ func many(t *testing.T, h *Harness) {
 	if n == 0 {
 		n = 200
 	}
+	if testing.Short() {
+		n = min(n, 40)
+	}
 	var refs []engine.Ref
 	for i := range n {
 		w := Workload("app", "sleep-"+string(rune('a'+i/26%26))+string(rune('a'+i%26)), ProgramSleep)

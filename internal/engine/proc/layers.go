@@ -180,10 +180,11 @@ func (l *layers) Remove(_ context.Context, name string) error {
 
 // fillKept makes the writable folder of a task: the layer at the same path, or nothing.
 func (e *Engine) fillKept(rec record, k engine.Layer, dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+	// A crash may have left it half filled.
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(filepath.Dir(dir), 0o700)); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) { //nolint:gosec // below a closed folder
+	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // below a closed folder
 		return err
 	}
 	for _, l := range rec.Layers {

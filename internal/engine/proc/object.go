@@ -81,10 +81,11 @@ func (r record) same(o record) bool {
 }
 
 // object is a workload or a task in memory. Its fields are guarded by
-// Engine.mu, but for dir and id, which never change. Only its worker starts
+// Engine.mu, but for dir, id and ref, which never change. Only its worker starts
 // and ends replicas.
 type object struct {
 	dir, id  string
+	ref      engine.Ref
 	rec      record
 	replicas map[int]*replica
 	poke     chan struct{}
@@ -93,7 +94,7 @@ type object struct {
 
 func newObject(dir string, rec record) *object {
 	return &object{
-		dir: dir, id: filepath.Base(dir), rec: rec, replicas: map[int]*replica{},
+		dir: dir, id: filepath.Base(dir), ref: rec.ref(), rec: rec, replicas: map[int]*replica{},
 		poke: make(chan struct{}, 1), gone: make(chan struct{}),
 	}
 }
@@ -138,10 +139,9 @@ type replica struct {
 }
 
 func newReplica(ob *object, i int) *replica {
-	ref := ob.rec.ref()
 	return &replica{
-		id: engine.ReplicaRef{Ref: ref, Index: i}, dir: filepath.Join(ob.dir, fmt.Sprintf("r%d", i)),
-		cid: fmt.Sprintf("%s-%d", ob.id, i), uid: ob.rec.UID, port: ob.rec.Port, task: ref.Kind == engine.KindTask,
+		id: engine.ReplicaRef{Ref: ob.ref, Index: i}, dir: filepath.Join(ob.dir, fmt.Sprintf("r%d", i)),
+		cid: fmt.Sprintf("%s-%d", ob.id, i), uid: ob.rec.UID, port: ob.rec.Port, task: ob.ref.Kind == engine.KindTask,
 	}
 }
 

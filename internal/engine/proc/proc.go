@@ -220,7 +220,7 @@ func (e *Engine) load() error {
 		if err := e.adopt(ob); err != nil {
 			return err
 		}
-		e.objects[rec.ref()] = ob
+		e.objects[ob.ref] = ob
 	}
 	if err := e.loadVolumes(); err != nil {
 		return err
@@ -329,7 +329,7 @@ func (e *Engine) scan(ctx context.Context) error {
 		e.mu.Unlock()
 		for _, ob := range hit {
 			ob.wake()
-			e.changed(ob.rec.ref())
+			e.changed(ob.ref)
 		}
 	}
 	return nil

@@ -111,7 +111,7 @@ func (e *Engine) removeVolume(ref engine.Ref) error {
 	for _, ob := range e.objects {
 		for _, m := range ob.rec.Mounts {
 			if m.Volume == ref {
-				return errs.Conflict("%s is used by %s: remove that first", ref, ob.rec.ref())
+				return errs.Conflict("%s is used by %s: remove that first", ref, ob.ref)
 			}
 		}
 	}

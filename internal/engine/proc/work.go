@@ -23,12 +23,12 @@ func (e *Engine) work(ctx context.Context, ob *object) error {
 		wait, gone, err := e.converge(ctx, ob)
 		switch {
 		case gone:
-			e.changed(ob.rec.ref())
+			e.changed(ob.ref)
 			return nil
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			e.opt.Log.Error("an object is not as it should be; trying again", "ref", ob.rec.ref().String(), "error", err)
+			e.opt.Log.Error("an object is not as it should be; trying again", "ref", ob.ref.String(), "error", err)
 			if retry.Wait(ctx) != nil {
 				return nil
 			}
@@ -80,7 +80,7 @@ func (e *Engine) converge(ctx context.Context, ob *object) (wait time.Duration, 
 	e.mu.Unlock()
 	if len(todo) > 0 {
 		err = loop.Run(ctx, todo...)
-		e.changed(rec.ref())
+		e.changed(ob.ref)
 	}
 	if err != nil || !rec.Removing {
 		if err == nil && len(todo) > 0 && wait == 0 {
@@ -92,7 +92,7 @@ func (e *Engine) converge(ctx context.Context, ob *object) (wait time.Duration, 
 		return 0, false, err
 	}
 	e.mu.Lock()
-	delete(e.objects, rec.ref())
+	delete(e.objects, ob.ref)
 	e.mu.Unlock()
 	close(ob.gone)
 	return 0, true, nil
@@ -105,7 +105,7 @@ func (e *Engine) step(ctx context.Context, rec record, r *replica) error {
 	e.mu.Unlock()
 	switch {
 	case pid != 0:
-		return e.connect(ctx, rec, r, pid)
+		return e.connect(ctx, rec, r)
 	case r.task && state.Phase == inside.Exited:
 		return e.finish(ctx, rec, r, exitOf(state.Exit))
 	case r.task && begun:
@@ -195,16 +195,19 @@ func (e *Engine) start(ctx context.Context, rec record, r *replica) error {
 	e.mu.Lock()
 	r.pid, r.born = pid, born
 	e.mu.Unlock()
-	return e.connect(ctx, rec, r, pid)
+	return e.connect(ctx, rec, r)
 }
 
 // connect gives a new sandbox its network and says go. Repeating it is harmless.
-func (e *Engine) connect(ctx context.Context, rec record, r *replica, pid int) error {
+func (e *Engine) connect(ctx context.Context, rec record, r *replica) error {
+	e.mu.Lock()
+	pid, born := r.pid, r.born
+	e.mu.Unlock()
 	if e.networked(rec) {
 		if err := e.net.attach(r.cid, pid); err != nil {
 			return fmt.Errorf("connect the sandbox to the network: %w", err)
 		}
-		if err := sayGo(ctx, r.priv(inside.Socket), func() bool { return alive(pid, r.born) }); err != nil {
+		if err := sayGo(ctx, r.priv(inside.Socket), func() bool { return alive(pid, born) }); err != nil {
 			return err
 		}
 	}
@@ -227,7 +230,10 @@ func (e *Engine) networked(rec record) bool {
 
 // end stops a replica gracefully and removes all of it.
 func (e *Engine) end(ctx context.Context, ob *object, r *replica) error {
-	if err := e.stop(ctx, ob.rec.Grace, r); err != nil {
+	e.mu.Lock()
+	grace := ob.rec.Grace
+	e.mu.Unlock()
+	if err := e.stop(ctx, grace, r); err != nil {
 		return err
 	}
 	if err := e.clear(ctx, r); err != nil {
