@@ -1,0 +1,288 @@
+// Package gitd serves git repositories over HTTP: git's own programs do the
+// work, this package is the door. It knows nothing of apps; callbacks say who
+// somebody is, what they may do, and what a push means.
+package gitd
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"slipway.dev/slipway/internal/base/errs"
+)
+
+// Server is the handler. Its repositories are bare and lie in Root/<name>.git.
+type Server struct {
+	Root string
+	// Authenticate returns a context that carries the person.
+	Authenticate func(ctx context.Context, user, password string) (context.Context, error)
+	// Authorize says whether the person may read, or push to, the repository,
+	// which may not exist yet. NotFound hides it.
+	Authorize func(ctx context.Context, repo string, write bool) error
+	// Receive is called when a push to the deploy branch is all here and before
+	// the branch moves. What it writes to out are the lines that the person
+	// sees; an error refuses the push. ctx does not end when the client goes.
+	Receive  func(ctx context.Context, repo string, push Push, out io.Writer) error
+	MaxBytes int64 // of one push; 0 = 200 MiB
+	Log      *slog.Logger
+
+	mu    sync.Mutex
+	locks map[string]*lock
+	hooks string // folder of the hook, once written
+}
+
+const (
+	uploadPack  = "git-upload-pack"
+	receivePack = "git-receive-pack"
+)
+
+var repoName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// route is what a path asks for.
+type route struct {
+	repo, service string
+	info          bool
+}
+
+func parseRoute(r *http.Request) (route, error) {
+	rest := strings.TrimPrefix(r.URL.Path, "/")
+	repo, action, _ := strings.Cut(rest, "/")
+	repo = strings.TrimSuffix(repo, ".git")
+	if !repoName.MatchString(repo) || strings.Contains(repo, "..") {
+		return route{}, errs.NotFound("no such repository")
+	}
+	switch {
+	case action == "info/refs" && r.Method == http.MethodGet:
+		service := r.URL.Query().Get("service")
+		if service != uploadPack && service != receivePack {
+			return route{}, errs.Unsupported("this server speaks git's smart protocol only: use git 1.7 or newer")
+		}
+		return route{repo, service, true}, nil
+	case (action == uploadPack || action == receivePack) && r.Method == http.MethodPost:
+		return route{repo, action, false}, nil
+	}
+	return route{}, errs.NotFound("nothing here: this address is for git, such as git push")
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-cache, max-age=0, must-revalidate")
+	if err := s.serve(w, r); err != nil {
+		s.fail(w, r, err)
+	}
+}
+
+var statuses = map[errs.Kind]int{
+	errs.KindInvalid:         http.StatusBadRequest,
+	errs.KindUnauthenticated: http.StatusUnauthorized,
+	errs.KindDenied:          http.StatusForbidden,
+	errs.KindNotFound:        http.StatusNotFound,
+	errs.KindConflict:        http.StatusConflict,
+	errs.KindExhausted:       http.StatusForbidden,
+	errs.KindUnavailable:     http.StatusServiceUnavailable,
+	errs.KindUnsupported:     http.StatusForbidden,
+}
+
+// fail answers in plain text, which git shows as lines of the remote.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status, known := statuses[errs.KindOf(err)]
+	if !known {
+		status = http.StatusInternalServerError
+		s.Log.ErrorContext(r.Context(), "git request failed", "path", r.URL.Path, "error", err)
+	}
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="Slipway", charset="UTF-8"`)
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, errs.Message(err)) //nolint:errcheck // the client may be gone
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
+	user, password, ok := r.BasicAuth()
+	if !ok {
+		return errs.Unauthenticated("sign in with your user name, and your password or an API token")
+	}
+	ctx, err := s.Authenticate(r.Context(), user, password)
+	if err != nil {
+		return err
+	}
+	to, err := parseRoute(r)
+	if err != nil {
+		return err
+	}
+	if err := s.Authorize(ctx, to.repo, to.service == receivePack); err != nil {
+		return err
+	}
+	dir, err := s.ensure(ctx, to.repo)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/x-"+to.service+map[bool]string{true: "-advertisement", false: "-result"}[to.info])
+	if to.info {
+		return s.advertise(ctx, w, r, dir, to.service)
+	}
+	if got, want := r.Header.Get("Content-Type"), "application/x-"+to.service+"-request"; got != want {
+		return errs.Invalid("the request is not git's: its type is %q", got)
+	}
+	body := io.Reader(r.Body)
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		z, err := gzip.NewReader(bufio.NewReader(r.Body))
+		if err != nil {
+			return errs.Wrap(err, errs.KindInvalid, "the request is not compressed as it says")
+		}
+		body = z
+	}
+	if to.service == receivePack {
+		return s.receive(ctx, w, body, to.repo, dir)
+	}
+	return s.upload(ctx, w, r, body, dir)
+}
+
+// ensure makes the repository when there is none.
+func (s *Server) ensure(ctx context.Context, repo string) (dir string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writeHook(); err != nil {
+		return "", err
+	}
+	dir = filepath.Join(s.Root, repo+".git")
+	if _, err := os.Stat(filepath.Join(dir, "HEAD")); err == nil {
+		return dir, nil
+	}
+	// Made aside and renamed, so that a crash leaves no half repository.
+	tmp, err := os.MkdirTemp(s.Root, ".new-*")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp) //nolint:errcheck // it is gone when all went well
+	if out, err := s.git(ctx, "", "init", "-q", "--bare", "-b", "main", "--template=", tmp).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("git init: %w: %s", err, out)
+	}
+	return dir, os.Rename(tmp, dir)
+}
+
+// Remove deletes a repository; what is not there is no error.
+func (s *Server) Remove(repo string) error {
+	if !repoName.MatchString(repo) || strings.Contains(repo, "..") {
+		return errs.Invalid("%q is no name of a repository", repo)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return os.RemoveAll(filepath.Join(s.Root, repo+".git"))
+}
+
+// git prepares a git program with an environment of our own: nothing of the
+// platform's, of its user's configuration, or of what was pushed takes part.
+func (s *Server) git(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	limit := s.MaxBytes
+	if limit == 0 {
+		limit = 200 << 20
+	}
+	config := []string{
+		"safe.directory", "*",
+		"core.hooksPath", s.hooks,
+		"receive.maxInputSize", fmt.Sprint(limit),
+		"receive.advertisePushOptions", "false",
+		"receive.denyDeletes", "false", // our hook answers better
+		"receive.denyCurrentBranch", "ignore",
+		"receive.denyDeleteCurrent", "ignore",
+		"gc.autoDetach", "false",
+		"core.fsmonitor", "false",
+		"uploadpack.allowFilter", "true",
+	}
+	cmd := exec.CommandContext(ctx, "git", args...) //nolint:gosec // our own words only
+	cmd.Dir = dir
+	cmd.Env = []string{
+		"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + s.Root, "LC_ALL=C.UTF-8", "GIT_TERMINAL_PROMPT=0",
+		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_ATTR_NOSYSTEM=1",
+		fmt.Sprintf("GIT_CONFIG_COUNT=%d", len(config)/2),
+	}
+	for i := 0; i < len(config); i += 2 {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", i/2, config[i]), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", i/2, config[i+1]))
+	}
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// protocol passes on the version that a fetching client asks for.
+func protocol(cmd *exec.Cmd, r *http.Request) (version2 bool) {
+	if v := r.Header.Get("Git-Protocol"); v == "version=2" || v == "version=1" {
+		cmd.Env = append(cmd.Env, "GIT_PROTOCOL="+v)
+		return v == "version=2"
+	}
+	return false
+}
+
+func (s *Server) advertise(ctx context.Context, w io.Writer, r *http.Request, dir, service string) error {
+	cmd := s.git(ctx, dir, strings.TrimPrefix(service, "git-"), "--stateless-rpc", "--advertise-refs", ".")
+	v2 := false
+	if service == uploadPack {
+		v2 = protocol(cmd, r)
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		return gitFailed(err)
+	}
+	if !v2 {
+		line := "# service=" + service + "\n"
+		fmt.Fprintf(w, "%04x%s0000", len(line)+4, line) //nolint:errcheck // the client may be gone
+	}
+	_, _ = w.Write(out)
+	return nil
+}
+
+// gitFailed keeps what git said, for the log.
+func gitFailed(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return fmt.Errorf("git: %w: %s", err, exit.Stderr)
+	}
+	return fmt.Errorf("git: %w", err)
+}
+
+func (s *Server) upload(ctx context.Context, w http.ResponseWriter, r *http.Request, body io.Reader, dir string) error {
+	cmd := s.git(ctx, dir, "upload-pack", "--stateless-rpc", ".")
+	protocol(cmd, r)
+	out := &flusher{w: w}
+	out.duplex()
+	cmd.Stdin, cmd.Stdout = body, out
+	if err := cmd.Run(); err != nil && ctx.Err() == nil {
+		// The answer has begun: git has told the client what it did not like.
+		s.Log.DebugContext(ctx, "git upload-pack failed", "dir", dir, "error", err)
+	}
+	return nil
+}
+
+// flusher sends what it gets at once, and forgets it when the client is gone:
+// what runs goes on.
+type flusher struct {
+	w    http.ResponseWriter
+	c    *http.ResponseController
+	gone bool
+}
+
+func (f *flusher) duplex() {
+	f.c = http.NewResponseController(f.w)
+	_ = f.c.EnableFullDuplex() // HTTP/2 needs none
+}
+
+func (f *flusher) Write(b []byte) (int, error) {
+	if !f.gone {
+		_, err := f.w.Write(b)
+		f.gone = errors.Join(err, f.c.Flush()) != nil
+	}
+	return len(b), nil
+}

@@ -1,0 +1,330 @@
+package gitd
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/loop"
+)
+
+// hookScript is git's pre-receive hook. It hands what git tells it to the
+// server over an inherited pipe and prints what comes back over another, so it
+// needs no program but the shell, and no address.
+//
+//go:embed pre-receive.sh
+var hookScript []byte
+
+// watchLimit ends a push whose deploy nobody ends.
+const watchLimit = time.Hour
+
+func (s *Server) writeHook() error {
+	if s.hooks != "" {
+		return nil
+	}
+	dir := filepath.Join(s.Root, ".hooks")
+	root, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "pre-receive"), hookScript, 0o700); err != nil { //nolint:gosec // a script is run
+		return err
+	}
+	s.hooks = root
+	return nil
+}
+
+// receive runs git receive-pack. From here on the client's leaving ends
+// nothing: a push that is all here is worked off.
+func (s *Server) receive(ctx context.Context, w http.ResponseWriter, body io.Reader, repo, dir string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), watchLimit)
+	defer cancel()
+	fromHook, hookOut, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer fromHook.Close() //nolint:errcheck // read only
+	hookIn, toHook, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, hookOut.Close())
+	}
+	defer toHook.Close() //nolint:errcheck // closed in time below
+	out := &flusher{w: w}
+	out.duplex()
+	var complaints bytes.Buffer
+	cmd := s.git(ctx, dir, "receive-pack", "--stateless-rpc", ".")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = body, out, &complaints
+	cmd.ExtraFiles = []*os.File{hookOut, hookIn}
+	err = cmd.Start()
+	if err := errors.Join(err, hookOut.Close(), hookIn.Close()); err != nil {
+		return err
+	}
+	err = loop.Run(ctx,
+		func(context.Context) error {
+			if err := cmd.Wait(); err != nil {
+				s.Log.InfoContext(ctx, "git receive-pack failed", "repository", repo, "error", err, "said", complaints.String())
+			}
+			return nil
+		},
+		func(ctx context.Context) error {
+			defer toHook.Close() //nolint:errcheck // the hook ends then
+			return s.answerHook(ctx, repo, dir, fromHook, toHook)
+		})
+	if err != nil {
+		s.Log.ErrorContext(ctx, "a push failed", "repository", repo, "error", err)
+	}
+	// A client that still sends would not read why it was refused.
+	_, _ = io.Copy(io.Discard, io.LimitReader(body, 1<<30))
+	return nil
+}
+
+// answerHook waits for the hook, which git may never run, and decides.
+func (s *Server) answerHook(ctx context.Context, repo, dir string, from io.Reader, to io.Writer) error {
+	lines := bufio.NewScanner(from)
+	var env []string
+	var updates []update
+	for lines.Scan() {
+		line := lines.Text()
+		if line == "." {
+			break
+		}
+		if strings.HasPrefix(line, "GIT_") {
+			if !strings.HasSuffix(line, "=") {
+				env = append(env, line)
+			}
+			continue
+		}
+		if f := strings.Fields(line); len(f) == 3 {
+			updates = append(updates, update{f[0], f[1], f[2]})
+		}
+	}
+	if len(updates) == 0 {
+		return lines.Err()
+	}
+	out := &lineWriter{w: to}
+	err := s.judge(ctx, repo, dir, env, updates, out)
+	verdict := "ok\n"
+	if err != nil {
+		if errs.KindOf(err) == errs.KindInternal {
+			s.Log.ErrorContext(ctx, "a push failed", "repository", repo, "error", err)
+		}
+		fmt.Fprintf(out, "%s\n", errs.Message(err)) //nolint:errcheck // a lineWriter never fails
+		verdict = "no\n"
+	}
+	out.flush()
+	_, err = io.WriteString(to, verdict)
+	return err
+}
+
+// update is one line of a push.
+type update struct{ old, new, ref string }
+
+func (u update) deletes() bool  { return strings.Trim(u.new, "0") == "" }
+func (u update) creates() bool  { return strings.Trim(u.old, "0") == "" }
+func (u update) branch() string { return strings.TrimPrefix(u.ref, "refs/heads/") }
+
+// judge decides on a push: what goes to the deploy branch is received, the
+// rest is stored.
+func (s *Server) judge(ctx context.Context, repo, dir string, env []string, updates []update, out io.Writer) error {
+	unlock, err := s.lock(ctx, repo, out)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	deploys := s.deployBranch(ctx, dir, updates)
+	var main *update
+	for i, u := range updates {
+		kind, name := "branch", u.branch()
+		if tag, ok := strings.CutPrefix(u.ref, "refs/tags/"); ok {
+			kind, name = "tag", tag
+		} else if !strings.HasPrefix(u.ref, "refs/heads/") {
+			return errs.Invalid("%s is neither a branch nor a tag: it is not accepted", u.ref)
+		}
+		switch {
+		case u.ref == "refs/heads/"+deploys && u.deletes():
+			return errs.Denied("%s is what the app runs from and cannot be deleted: to delete the app, use slipway apps delete %s", deploys, repo)
+		case u.ref == "refs/heads/"+deploys:
+			main = &updates[i]
+		case u.deletes():
+			fmt.Fprintf(out, "%s %s deleted\n", kind, name) //nolint:errcheck // a lineWriter never fails
+		case deploys == "":
+			fmt.Fprintf(out, "%s %s is stored, not deployed: push it to main to deploy it (git push REMOTE %s:main)\n", kind, name, name) //nolint:errcheck // as above
+		default:
+			fmt.Fprintf(out, "%s %s is stored, not deployed: only %s deploys (git push REMOTE %s:%s)\n", kind, name, deploys, name, deploys) //nolint:errcheck // as above
+		}
+	}
+	if main == nil {
+		return nil
+	}
+	push := Push{Branch: deploys, Commit: main.new, server: s, dir: dir, env: env}
+	if err := s.describe(ctx, &push, *main); err != nil {
+		return err
+	}
+	if push.Forced {
+		fmt.Fprintf(out, "%s is rewritten: the commits that it had are no longer on it\n", deploys) //nolint:errcheck // as above
+	}
+	if err := s.Receive(ctx, repo, push, out); err != nil {
+		return err
+	}
+	// What a clone checks out.
+	return s.git(ctx, dir, "symbolic-ref", "HEAD", "refs/heads/"+deploys).Run()
+}
+
+// deployBranch is main or master: the one that deployed before, else the one
+// that is pushed now. Empty when neither is.
+func (s *Server) deployBranch(ctx context.Context, dir string, updates []update) string {
+	candidates := []string{"main", "master"}
+	if head, err := s.git(ctx, dir, "symbolic-ref", "--short", "HEAD").Output(); err == nil {
+		if h := strings.TrimSpace(string(head)); h == "master" {
+			slices.Reverse(candidates)
+		}
+	}
+	for _, b := range candidates {
+		if s.git(ctx, dir, "show-ref", "--verify", "--quiet", "refs/heads/"+b).Run() == nil {
+			return b
+		}
+	}
+	for _, b := range candidates {
+		if slices.ContainsFunc(updates, func(u update) bool { return u.ref == "refs/heads/"+b && !u.deletes() }) {
+			return b
+		}
+	}
+	return ""
+}
+
+func (s *Server) describe(ctx context.Context, p *Push, u update) error {
+	if kind, err := p.git(ctx, "cat-file", "-t", u.new).Output(); err != nil || strings.TrimSpace(string(kind)) != "commit" {
+		return errs.Invalid("%s is no commit: push a branch", u.new)
+	}
+	subject, err := p.git(ctx, "show", "-s", "--format=%s", u.new).Output()
+	if err != nil {
+		return gitFailed(err)
+	}
+	p.Subject = strings.ToValidUTF8(strings.TrimSpace(string(subject)), "�")
+	if !u.creates() {
+		p.Old = u.old
+		p.Forced = p.git(ctx, "merge-base", "--is-ancestor", u.old, u.new).Run() != nil
+	}
+	return nil
+}
+
+// Push is what was pushed to the deploy branch.
+type Push struct {
+	Branch  string
+	Commit  string
+	Old     string // the commit before; empty for the first
+	Subject string // of the commit's message
+	Forced  bool   // history was rewritten
+
+	server *Server
+	dir    string
+	env    []string // shows git the objects that are not accepted yet
+}
+
+func (p Push) git(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := p.server.git(ctx, p.dir, args...)
+	cmd.Env = append(cmd.Env, p.env...)
+	return cmd
+}
+
+// Archive streams the pushed files as tar. It works during Receive only.
+func (p Push) Archive(ctx context.Context) (io.ReadCloser, error) {
+	cmd := p.git(ctx, "archive", "--format=tar", p.Commit)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	return archive{out, cmd}, cmd.Start()
+}
+
+type archive struct {
+	io.ReadCloser
+	cmd *exec.Cmd
+}
+
+// Close ends git; stopping early is no error.
+func (a archive) Close() error {
+	_ = a.ReadCloser.Close()
+	_ = a.cmd.Wait()
+	return nil
+}
+
+// lineWriter sends whole lines to the hook, each marked as one to show. When
+// the hook is gone it forgets them.
+type lineWriter struct {
+	w   io.Writer
+	buf []byte
+}
+
+func (l *lineWriter) Write(b []byte) (int, error) {
+	l.buf = append(l.buf, b...)
+	for {
+		i := bytes.IndexByte(l.buf, '\n')
+		if i < 0 {
+			return len(b), nil
+		}
+		line := strings.ReplaceAll(string(l.buf[:i]), "\r", "")
+		l.buf = l.buf[i+1:]
+		_, _ = io.WriteString(l.w, "="+line+"\n")
+	}
+}
+
+func (l *lineWriter) flush() {
+	if len(l.buf) > 0 {
+		_, _ = l.Write([]byte("\n"))
+	}
+}
+
+// lock is held by one push of a repository at a time.
+type lock struct {
+	held  chan struct{}
+	users int
+}
+
+func (s *Server) lock(ctx context.Context, repo string, out io.Writer) (unlock func(), err error) {
+	s.mu.Lock()
+	if s.locks == nil {
+		s.locks = map[string]*lock{}
+	}
+	l := s.locks[repo]
+	if l == nil {
+		l = &lock{held: make(chan struct{}, 1)}
+		s.locks[repo] = l
+	}
+	l.users++
+	s.mu.Unlock()
+	leave := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(s.locks, repo)
+		}
+	}
+	select {
+	case l.held <- struct{}{}:
+	default:
+		fmt.Fprintln(out, "waiting for the push before this one") //nolint:errcheck // a lineWriter never fails
+		select {
+		case l.held <- struct{}{}:
+		case <-ctx.Done():
+			leave()
+			return nil, ctx.Err()
+		}
+	}
+	return func() { <-l.held; leave() }, nil
+}
