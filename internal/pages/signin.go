@@ -110,8 +110,10 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 		}
 		v := h.loginView(to, name)
 		v.problem(err)
-		if errs.Is(err, errs.KindExhausted) {
-			w.Header().Set("Retry-After", "5")
+		for _, f := range errs.FieldsOf(err) {
+			if f.Name == "retry_after" {
+				w.Header().Set("Retry-After", f.Message)
+			}
 		}
 		return h.show(w, r, statusOf(errs.KindOf(err)), "login", v)
 	}

@@ -231,8 +231,8 @@ func TestBackOff(t *testing.T) {
 	}
 	err := try("alice", good, addr)
 	is(t, err, errs.KindExhausted)
-	if !strings.Contains(errs.Message(err), "try again in 1 seconds") && !strings.Contains(errs.Message(err), "seconds") {
-		t.Errorf("the message does not say how long: %v", err)
+	if f := errs.FieldsOf(err); !strings.Contains(errs.Message(err), "try again in 1 seconds") || len(f) != 1 || f[0].Message != "1" {
+		t.Errorf("the error does not say how long: %v", err)
 	}
 	ok(t, try("alice", good, "198.51.100.5")) // others are not locked out
 	w.clock.add(2 * time.Second)

@@ -3,6 +3,7 @@ package people
 import (
 	"context"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -165,7 +166,11 @@ func (s *Service) mayTry(ctx context.Context, keys [2]string) error {
 		return err
 	}
 	if wait := until.Sub(s.now()); wait > 0 {
-		return errs.Exhausted("too many failed sign-ins: try again in %d seconds", int(math.Ceil(wait.Seconds())))
+		seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
+		return &errs.Error{
+			Kind: errs.KindExhausted, Message: "too many failed sign-ins: try again in " + seconds + " seconds",
+			Fields: []errs.Field{{Name: "retry_after", Message: seconds}},
+		}
 	}
 	return nil
 }

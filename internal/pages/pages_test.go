@@ -1,0 +1,389 @@
+package pages_test
+
+import (
+	"context"
+	"fmt"
+	"html"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/base/secret"
+	"slipway.dev/slipway/internal/control/people"
+	"slipway.dev/slipway/internal/link"
+	"slipway.dev/slipway/internal/pages"
+	"slipway.dev/slipway/internal/store"
+)
+
+const good = "correct-horse-battery"
+
+// world is both hosts on one server, and a base host that takes sessions as a
+// gateway does.
+type world struct {
+	*people.Service
+	hosts   slipway.Hosts
+	addr    string
+	apps    []slipway.App
+	asked   string // of the Portal's search
+	options pages.Options
+	admin   context.Context //nolint:containedctx // in which the administrator acts
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	dir := t.TempDir()
+	db, err := store.Open(t.Context(), filepath.Join(dir, "slipway.db"))
+	ok(t, err)
+	t.Cleanup(func() { ok(t, db.Close()) })
+	box, err := secret.OpenBox(filepath.Join(dir, "key"))
+	ok(t, err)
+	w := &world{}
+	var auth, manage http.Handler
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		host, _, _ := strings.Cut(r.Host, ":")
+		switch kind, _ := w.hosts.Kind(host); kind {
+		case slipway.HostAuth:
+			auth.ServeHTTP(rw, r)
+		case slipway.HostAPI:
+			manage.ServeHTTP(rw, r)
+		default:
+			if r.URL.Path == "/_slipway/session" {
+				if _, _, err := w.Exchange(r.Context(), r.URL.Query().Get("code"), host); err != nil {
+					http.Error(rw, err.Error(), http.StatusBadRequest)
+					return
+				}
+			}
+			fmt.Fprintf(rw, "app at %s%s", host, r.URL.Query().Get("to"))
+		}
+	}))
+	t.Cleanup(srv.Close)
+	w.addr = srv.Listener.Addr().String()
+	_, port, _ := net.SplitHostPort(w.addr)
+	w.hosts = slipway.Hosts{Scheme: "http", Base: "slipway.localhost", Port: port}
+	log := slog.New(slog.DiscardHandler)
+	w.Service = people.New(people.Options{DB: db, Box: box, Hub: link.NewHub(w.hosts, log), Hosts: w.hosts, Log: log})
+	ok(t, w.Load(t.Context()))
+	w.options = pages.Options{
+		People: w.Service, Hosts: w.hosts, Log: log,
+		Apps: func(_ context.Context, query, _ string) ([]slipway.App, string, error) {
+			w.asked = query
+			return w.apps, "", nil
+		},
+	}
+	auth, manage = pages.Auth(w.options), pages.Manage(w.options)
+	root, err := w.Bootstrap(t.Context(), "admin", secret.New(good))
+	ok(t, err)
+	w.admin = slipway.WithActor(t.Context(), slipway.Actor{User: &root})
+	for name, roles := range map[string][]slipway.Role{"alice": {slipway.RoleLicensed}, "carol": nil} {
+		_, err = w.Create(w.admin, people.CreateUser{Name: name, Password: secret.New(good), Roles: roles})
+		ok(t, err)
+	}
+	return w
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// browser has cookies and follows redirects.
+type browser struct {
+	w *world
+	c *http.Client
+}
+
+func (w *world) browser(t *testing.T) *browser {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	ok(t, err)
+	tr := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, w.addr)
+	}}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &browser{w, &http.Client{Jar: jar, Transport: tr}}
+}
+
+type answer struct {
+	status int
+	url    string
+	text   string
+	header http.Header
+}
+
+func (b *browser) do(t *testing.T, method, target string, form url.Values, header ...string) answer {
+	t.Helper()
+	var body io.Reader
+	if form != nil {
+		body = strings.NewReader(form.Encode())
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, target, body)
+	ok(t, err)
+	req.Header.Set("X-Forwarded-For", "198.51.100.9, 192.0.2.44")
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	for _, h := range header {
+		k, v, _ := strings.Cut(h, ": ")
+		req.Header.Set(k, v)
+	}
+	res, err := b.c.Do(req)
+	ok(t, err)
+	defer res.Body.Close() //nolint:errcheck // read to its end
+	text, err := io.ReadAll(res.Body)
+	ok(t, err)
+	return answer{res.StatusCode, res.Request.URL.String(), string(text), res.Header}
+}
+
+func (b *browser) get(t *testing.T, target string) answer {
+	t.Helper()
+	return b.do(t, http.MethodGet, target, nil)
+}
+
+func (b *browser) signIn(t *testing.T, name, password, target string) answer {
+	t.Helper()
+	a := b.get(t, target)
+	return b.do(t, http.MethodPost, b.w.hosts.Auth()+"/login", url.Values{"username": {name}, "password": {password}, "to": {field(a.text, "to")}})
+}
+
+// field is the value of a form's hidden field.
+func field(text, name string) string {
+	m := regexp.MustCompile(`name="` + name + `" value="([^"]*)"`).FindStringSubmatch(text)
+	if m == nil {
+		return ""
+	}
+	return html.UnescapeString(m[1])
+}
+
+func wants(t *testing.T, a answer, status int, parts ...string) {
+	t.Helper()
+	if a.status != status {
+		t.Fatalf("%s: status %d, want %d\n%s", a.url, a.status, status, a.text)
+	}
+	for _, p := range parts {
+		if !strings.Contains(a.text, p) {
+			t.Fatalf("%s does not show %q:\n%s", a.url, p, a.text)
+		}
+	}
+}
+
+func TestSignInToPortal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser(t)
+	a := b.get(t, w.hosts.API()+"/")
+	wants(t, a, 200, "Sign in", "the Portal")
+	if !strings.HasPrefix(a.url, w.hosts.Auth()+"/login?to=") {
+		t.Fatalf("at %s", a.url)
+	}
+	csp := a.header.Get("Content-Security-Policy")
+	if !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "frame-ancestors 'none'") ||
+		!strings.Contains(csp, "form-action 'self' "+w.hosts.API()) {
+		t.Errorf("policy: %s", csp)
+	}
+	for _, inline := range []string{"<script", "<style", " style=", " onclick="} {
+		if strings.Contains(a.text, inline) {
+			t.Errorf("the page holds %s, which its policy forbids", inline)
+		}
+	}
+	style := regexp.MustCompile(`href="(/_slipway/style-[^"]+)"`).FindStringSubmatch(a.text)
+	wants(t, b.get(t, w.hosts.Auth()+style[1]), 200, "prefers-color-scheme: dark")
+
+	a = b.signIn(t, "alice", "wrong", w.hosts.API()+"/portal")
+	wants(t, a, 401, "Wrong user name or password.", `value="alice"`)
+	if field(a.text, "to") != w.hosts.API()+"/portal" {
+		t.Errorf("the target is lost: %q", field(a.text, "to"))
+	}
+	a = b.signIn(t, "alice", good, w.hosts.API()+"/portal?q=x")
+	wants(t, a, 200, "alice", "Nothing found")
+	if a.url != w.hosts.API()+"/portal?q=x" || w.asked != "x" {
+		t.Errorf("at %s, asked %q", a.url, w.asked)
+	}
+	wants(t, b.get(t, w.hosts.API()+"/"), 200, "Put your first app here", "git push slipway main", w.hosts.Git()+"/my-app")
+	w.apps = []slipway.App{
+		{Name: "iris", Title: "Iris <explorer>", Description: "Flowers", OwnerName: "bob", State: slipway.AppRunning},
+		{Name: "own", Isolated: true, State: slipway.AppCrashed},
+	}
+	a = b.get(t, w.hosts.API()+"/portal")
+	wants(t, a, 200, "Iris &lt;explorer&gt;", "Flowers", "by bob", "Running", w.hosts.App("iris", false), w.hosts.App("own", true), "Crashed")
+	w.apps = nil
+	c := w.browser(t)
+	wants(t, c.signIn(t, "carol", good, w.hosts.API()+"/portal"), 200, "No apps yet")
+
+	// Once signed in, another host costs no password.
+	a = b.get(t, w.hosts.Auth()+"/login/handoff?to="+url.QueryEscape(w.hosts.Apps()+"/iris/x?a=b"))
+	wants(t, a, 200, "app at slipway.localhost/iris/x?a=b")
+	a = b.get(t, w.hosts.Auth()+"/login/handoff?to="+url.QueryEscape(w.hosts.App("own", true)))
+	wants(t, a, 200, "app at own-slipway.localhost/own/")
+	wants(t, b.get(t, w.hosts.API()+"/nowhere"), 404, "Not found", "req_")
+
+	// Sign-out asks first, and ends it everywhere.
+	wants(t, b.get(t, w.hosts.Auth()+"/logout"), 200, "Sign out?")
+	wants(t, b.get(t, w.hosts.API()+"/portal"), 200)
+	wants(t, b.do(t, http.MethodPost, w.hosts.Auth()+"/logout", url.Values{}), 200, "You are signed out.")
+	a = b.get(t, w.hosts.API()+"/portal")
+	wants(t, a, 200, "Sign in")
+	if !strings.HasPrefix(a.url, w.hosts.Auth()+"/login") {
+		t.Errorf("still in at %s", a.url)
+	}
+	a = b.get(t, w.hosts.API()+"/_slipway/session?code=none&to=/portal")
+	wants(t, a, 400, "has expired", "Sign in again")
+}
+
+func TestStrangersTargets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser(t)
+	wants(t, b.signIn(t, "alice", good, w.hosts.API()+"/portal"), 200)
+	port := w.hosts.Port
+	for _, to := range []string{
+		"", "https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/portal",
+		"http://slipway.localhost.evil.example:" + port + "/", "http://slipway.localhost:" + port + "@evil.example/",
+		"http://slipway.localhost:1/", "https://slipway.localhost:" + port + "/", "http://a.b-slipway.localhost:" + port + "/",
+		"http://git-slipway.localhost:" + port + "/", "http://slipway.localhost:" + port + "\\@evil.example/",
+		"http://slipway.localhost:" + port + "/\r\nX: y", "http://evilslipway.localhost:" + port + "/", "http:slipway.localhost",
+	} {
+		a := b.get(t, w.hosts.Auth()+"/login/handoff?to="+url.QueryEscape(to))
+		wants(t, a, 400, "not one of this platform")
+		fresh := w.browser(t)
+		a = fresh.get(t, w.hosts.Auth()+"/login?to="+url.QueryEscape(to))
+		if got := field(a.text, "to"); got != "" {
+			t.Errorf("%q: the form holds %q", to, got)
+		}
+		a = fresh.do(t, http.MethodPost, w.hosts.Auth()+"/login", url.Values{"username": {"alice"}, "password": {good}, "to": {to}})
+		if a.url != w.hosts.API()+"/portal" {
+			t.Errorf("%q: led to %s", to, a.url)
+		}
+	}
+	for _, to := range []string{"//evil.example/", "https://evil.example/", "/\\evil.example"} {
+		code := codeFor(t, w, b)
+		a := b.get(t, w.hosts.API()+"/_slipway/session?"+url.Values{"code": {code}, "to": {to}}.Encode())
+		if a.url != w.hosts.API()+"/portal" {
+			t.Errorf("%q: led to %s", to, a.url)
+		}
+	}
+}
+
+// codeFor makes a one-time code for the management host.
+func codeFor(t *testing.T, w *world, b *browser) string {
+	t.Helper()
+	u, err := url.Parse(w.hosts.Auth())
+	ok(t, err)
+	a, err := w.Session(t.Context(), b.c.Jar.Cookies(u)[0].Value)
+	ok(t, err)
+	code, err := w.Handoff(t.Context(), a.Session, "api-slipway.localhost")
+	ok(t, err)
+	return code
+}
+
+func TestAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	at := w.hosts.Auth() + "/account"
+	b, other := w.browser(t), w.browser(t)
+	wants(t, other.signIn(t, "alice", good, at), 200, "Your account")
+	a := b.signIn(t, "alice", good, at)
+	wants(t, a, 200, "Your account", "licensed_user", "this browser", "192.0.2.44")
+	if a.url != at {
+		t.Errorf("at %s", a.url)
+	}
+	post := func(path string, pairs ...string) answer {
+		form := url.Values{}
+		for i := 0; i < len(pairs); i += 2 {
+			form.Set(pairs[i], pairs[i+1])
+		}
+		return b.do(t, http.MethodPost, at+path, form)
+	}
+	wants(t, post("/profile", "full_name", "Alice <b>"), 200, "Your profile is saved.", "Alice &lt;b&gt;")
+
+	a = post("/tokens", "name", "ci", "scope", "deploy", "days", "30")
+	wants(t, a, 200, "Your new token", "ci", "deploy")
+	secretText := regexp.MustCompile(`slp_[A-Za-z0-9_-]+`).FindString(a.text)
+	actor, err := w.Token(t.Context(), secretText)
+	ok(t, err)
+	if actor.User.Name != "alice" {
+		t.Errorf("the token is %s's", actor.User.Name)
+	}
+	a = b.get(t, at)
+	if strings.Contains(a.text, secretText) {
+		t.Error("the token is shown twice")
+	}
+	wants(t, post("/tokens", "name", "", "scope", "deploy"), 400, "Is needed")
+	wants(t, post("/tokens/revoke", "id", string(actor.Token)), 200, "The token is revoked.")
+	if _, err = w.Token(t.Context(), secretText); err == nil {
+		t.Error("the token lives on")
+	}
+
+	wants(t, post("/sessions/end", "id", "ses_none"), 404)
+	id := regexp.MustCompile(`/account/sessions/end"><input type="hidden" name="id" value="([^"]+)"`).FindStringSubmatch(b.get(t, at).text)
+	wants(t, post("/sessions/end", "id", id[1]), 200, "That browser is signed out.")
+	wants(t, other.get(t, at), 200, "Sign in")
+
+	wants(t, post("/password", "old_password", "wrong", "password", "another-long-one"), 400, "Is not right.")
+	wants(t, post("/password", "old_password", "", "password", "another-long-one"), 400, "Is needed.")
+	wants(t, post("/password", "old_password", good, "password", "short"), 400, "Is too short")
+	wants(t, post("/password", "old_password", good, "password", "another-long-one"), 200, "Your password is changed")
+	wants(t, w.browser(t).signIn(t, "alice", good, at), 401)
+}
+
+// Pages of other hosts, our own included, must not write with the browser's
+// cookies: apps are same-site with us.
+func TestWritesFromElsewhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser(t)
+	wants(t, b.signIn(t, "alice", good, w.hosts.API()+"/portal"), 200)
+	for _, path := range []string{"/login", "/logout", "/account/profile", "/account/password", "/account/tokens", "/account/tokens/revoke", "/account/sessions/end"} {
+		for _, from := range []string{"Sec-Fetch-Site: same-site", "Sec-Fetch-Site: cross-site"} {
+			a := b.do(t, http.MethodPost, w.hosts.Auth()+path, url.Values{"username": {"alice"}, "password": {good}}, from)
+			wants(t, a, 403, "page of another site")
+		}
+		a := b.do(t, http.MethodPost, w.hosts.Auth()+path, url.Values{}, "Sec-Fetch-Site: ", "Origin: "+w.hosts.Apps())
+		wants(t, a, 403)
+	}
+	wants(t, b.get(t, w.hosts.Auth()+"/account"), 200, "Your account")
+}
+
+func TestBackOffIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser(t)
+	var a answer
+	for range 7 {
+		a = b.signIn(t, "alice", "wrong", w.hosts.API()+"/portal")
+	}
+	wants(t, a, 429, "Too many failed sign-ins: try again in", "seconds")
+	if a.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+}
+
+// With TLS the cookies are ones that no other host can set.
+func TestCookies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := w.options
+	o.Hosts = slipway.Hosts{Scheme: "https", Base: "slipway.localhost", Port: w.hosts.Port}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://auth-slipway.localhost/login",
+		strings.NewReader(url.Values{"username": {"alice"}, "password": {good}}.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	rec := httptest.NewRecorder()
+	pages.Auth(o).ServeHTTP(rec, r)
+	c := rec.Result().Cookies() //nolint:bodyclose // a recorder's
+	if len(c) != 1 || c[0].Name != "__Host-slipway-auth" || !c[0].Secure || !c[0].HttpOnly || c[0].Domain != "" || c[0].Path != "/" ||
+		c[0].SameSite != http.SameSiteLaxMode {
+		t.Errorf("got %+v", c)
+	}
+}
