@@ -21,6 +21,7 @@ import (
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/link"
+	"slipway.dev/slipway/internal/session"
 )
 
 // Source is where policy comes from, and who answers what only the core can.
@@ -34,19 +35,10 @@ type Source interface {
 	AppTokens(ctx context.Context, sid slipway.SessionID, app slipway.AppID) (link.Tokens, error)
 }
 
-// Claims are what a session token says.
-type Claims struct {
-	Session slipway.SessionID
-	User    slipway.UserID
-	Epoch   int64
-	Host    string
-	Expires time.Time
-}
-
 // Options are what a gateway is made of. Zero times take their defaults.
 type Options struct {
 	Policy         Source
-	Verify         func(keys []link.SessionKey, token string) (Claims, error) // signature and expiry
+	Verify         func(keys []link.SessionKey, token string, now time.Time) (session.Claims, error) // session.Verify when nil
 	Log            *slog.Logger
 	TLS            *tls.Config    // nil: plain HTTP, told by everything that is sent to browsers
 	TrustedProxies []netip.Prefix // may say who the client is
@@ -73,8 +65,11 @@ type Server struct {
 
 // New checks the options and makes a gateway. Serve starts it.
 func New(o Options) (*Server, error) {
-	if o.Policy == nil || o.Verify == nil || o.Log == nil {
-		return nil, errs.Invalid("a gateway needs a source of policy, a way to verify sessions, and a log")
+	if o.Policy == nil || o.Log == nil {
+		return nil, errs.Invalid("a gateway needs a source of policy and a log")
+	}
+	if o.Verify == nil {
+		o.Verify = session.Verify
 	}
 	setDefault(&o.Hold, 10*time.Second)
 	setDefault(&o.HeadTimeout, 10*time.Second)

@@ -202,10 +202,14 @@ func (b watchedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func watchBody(r *http.Request, x *exchange) {
-	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = watchedBody{r.Body, x}
+// watchBody lets the answer begin before the body has ended, as apps that
+// stream both ways need it.
+func watchBody(w http.ResponseWriter, r *http.Request, x *exchange) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return
 	}
+	r.Body = watchedBody{r.Body, x}
+	http.NewResponseController(w).EnableFullDuplex() //nolint:errcheck,gosec // HTTP/2 always is
 }
 
 // proxyFailed answers when no answer came from upstream. What the request's

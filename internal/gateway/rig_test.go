@@ -28,6 +28,7 @@ import (
 	"slipway.dev/slipway/internal/base/secret"
 	"slipway.dev/slipway/internal/gateway"
 	"slipway.dev/slipway/internal/link"
+	"slipway.dev/slipway/internal/session"
 )
 
 const base = "slipway.localhost"
@@ -90,13 +91,13 @@ func token(sid, user string, epoch int, host string) string {
 	return strings.Join([]string{"valid", sid, user, strconv.Itoa(epoch), host}, "|")
 }
 
-func verify(_ []link.SessionKey, s string) (gateway.Claims, error) {
+func verify(_ []link.SessionKey, s string, _ time.Time) (session.Claims, error) {
 	f := strings.Split(s, "|")
 	if len(f) != 5 || f[0] != "valid" {
-		return gateway.Claims{}, errors.New("the signature does not hold")
+		return session.Claims{}, errors.New("the signature does not hold")
 	}
 	epoch, err := strconv.ParseInt(f[3], 10, 64)
-	return gateway.Claims{Session: slipway.SessionID(f[1]), User: slipway.UserID(f[2]), Epoch: epoch, Host: f[4], Expires: time.Now().Add(time.Hour)}, err
+	return session.Claims{Session: slipway.SessionID(f[1]), User: slipway.UserID(f[2]), Epoch: epoch, Host: f[4], Expires: time.Now().Add(time.Hour)}, err
 }
 
 // rig is a gateway on a real socket, with the core and apps behind it.

@@ -12,6 +12,7 @@ import (
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/link"
+	"slipway.dev/slipway/internal/session"
 )
 
 // The names of the session cookie. With TLS browsers themselves refuse to set
@@ -31,7 +32,7 @@ func cookieName(h slipway.Hosts) string {
 // visitor is who has opened which app: what a long connection's right to go
 // on is judged by.
 type visitor struct {
-	session *Claims // nil when anonymous
+	session *session.Claims // nil when anonymous
 	app     slipway.AppID
 	name    string // of the app
 }
@@ -63,7 +64,7 @@ func (s *Server) identify(r *http.Request, x *exchange) {
 }
 
 // sessionValid: the token's signature is known to hold.
-func sessionValid(p *link.Policy, c *Claims, now time.Time) bool {
+func sessionValid(p *link.Policy, c *session.Claims, now time.Time) bool {
 	if _, revoked := p.Revoked[c.Session]; revoked || !now.Before(c.Expires) {
 		return false
 	}
@@ -207,20 +208,20 @@ func within(prefixes []netip.Prefix, a netip.Addr) bool {
 // sessionCache remembers tokens whose signature was checked: the check is the
 // dearest part of a small request. It forgets everything when the keys change.
 type sessionCache struct {
-	check func([]link.SessionKey, string) (Claims, error)
+	check func([]link.SessionKey, string, time.Time) (session.Claims, error)
 
 	mu       sync.RWMutex
 	keys     *link.SessionKey // the first key's place tells one set from another
-	now, old map[string]*Claims
+	now, old map[string]*session.Claims
 }
 
 const sessionsKept = 4096 // in each of two generations
 
-func newSessionCache(check func([]link.SessionKey, string) (Claims, error)) *sessionCache {
-	return &sessionCache{check: check, now: map[string]*Claims{}, old: map[string]*Claims{}}
+func newSessionCache(check func([]link.SessionKey, string, time.Time) (session.Claims, error)) *sessionCache {
+	return &sessionCache{check: check, now: map[string]*session.Claims{}, old: map[string]*session.Claims{}}
 }
 
-func (c *sessionCache) verify(keys []link.SessionKey, token string) (*Claims, bool) {
+func (c *sessionCache) verify(keys []link.SessionKey, token string) (*session.Claims, bool) {
 	if len(keys) == 0 {
 		return nil, false
 	}
@@ -234,17 +235,17 @@ func (c *sessionCache) verify(keys []link.SessionKey, token string) (*Claims, bo
 	if ok {
 		return claims, true
 	}
-	v, err := c.check(keys, token)
+	v, err := c.check(keys, token, time.Now())
 	if err != nil {
 		return nil, false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.keys != &keys[0] {
-		c.keys, c.now, c.old = &keys[0], map[string]*Claims{}, map[string]*Claims{}
+		c.keys, c.now, c.old = &keys[0], map[string]*session.Claims{}, map[string]*session.Claims{}
 	}
 	if len(c.now) >= sessionsKept {
-		c.now, c.old = map[string]*Claims{}, c.now
+		c.now, c.old = map[string]*session.Claims{}, c.now
 	}
 	c.now[token] = &v
 	return &v, true

@@ -220,6 +220,7 @@ func TestStreams(t *testing.T) {
 func TestBigBodies(t *testing.T) {
 	r := start(t)
 	r.app("iris", func(w http.ResponseWriter, q *http.Request) {
+		http.NewResponseController(w).EnableFullDuplex() // else net/http eats a part of the body
 		n, err := io.Copy(w, q.Body)
 		if err != nil || n != 32<<20 {
 			t.Error(n, err)
