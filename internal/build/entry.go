@@ -20,7 +20,7 @@ var (
 	fromImport = regexp.MustCompile(`^from\s+([.\w]+)\s+import\s+(.+)$`)
 	importLine = regexp.MustCompile(`^\s*(?:import|from)\s+(\w+)`)
 	called     = regexp.MustCompile(`^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)\s*\(`)
-	startLine  = regexp.MustCompile(`(?m)^\s*startCommand:\s*(.+?)\s*$`)
+	startLine  = regexp.MustCompile(`(?m)^\s*(?:-\s+)?startCommand:\s*(.+?)\s*$`)
 	entryPoint = regexp.MustCompile(`(?m)^entrypoint:\s*(.+?)\s*$`)
 )
 
