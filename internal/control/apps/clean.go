@@ -1,0 +1,167 @@
+package apps
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/build"
+	"slipway.dev/slipway/internal/engine"
+	"slipway.dev/slipway/internal/plan"
+	"slipway.dev/slipway/internal/store"
+)
+
+// ours reports whether a layer belongs to apps; others are tools.
+func ours(layer string) bool {
+	for _, p := range []string{"src-", "env-", "deps-"} {
+		if strings.HasPrefix(layer, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// dropLayer removes a layer unless something runs with it.
+func (s *Service) dropLayer(ctx context.Context, name string) error {
+	err := s.Engine.Layers().Remove(ctx, name)
+	if errs.Is(err, errs.KindConflict) {
+		return nil
+	}
+	return err
+}
+
+// dropBuilds removes tasks of builds that nobody waits for: a core that was
+// killed between a build's end and its record left them.
+func (s *Service) dropBuilds(ctx context.Context) error {
+	snap, err := s.observe(ctx)
+	if err != nil {
+		return err
+	}
+	var all []error
+	for _, t := range snap.Tasks {
+		if t.ID.Scope == build.Scope && !s.isBuilding(t.ID) {
+			all = append(all, s.Engine.Remove(ctx, t.ID))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// takeApart removes what is left of an app once its replicas are gone, its
+// rows last: until then the next pass goes on.
+func (a *appLoop) takeApart(ctx context.Context, w wanted, snap engine.Snapshot) error {
+	s := a.s
+	if a.busyRemoving() || s.hasRuns(a.id) {
+		return nil // both wake the loop when they end
+	}
+	if len(w.open) > 0 {
+		s.dispatchSoon() // it is canceled by its own run
+		return nil
+	}
+	for _, t := range snap.Tasks {
+		if t.ID.Scope == string(a.id) {
+			if err := s.Engine.Remove(ctx, t.ID); err != nil {
+				return err
+			}
+		}
+	}
+	for _, v := range snap.Volumes {
+		if v.ID.Scope == string(a.id) || v.ID == build.CacheVolume(string(a.id)).ID {
+			if err := s.Engine.Remove(ctx, v.ID); err != nil {
+				return err
+			}
+		}
+	}
+	if s.Removed != nil {
+		if err := s.Removed(ctx, w.app.Name); err != nil {
+			return err
+		}
+	}
+	layers, deploys, err := s.left(ctx, a.id)
+	if err != nil {
+		return err
+	}
+	for _, id := range deploys {
+		if err := s.events.remove(id); err != nil {
+			return err
+		}
+	}
+	if err := s.DB.Update(ctx, func(tx *store.Tx) error { return tx.DeleteApp(a.id) }); err != nil {
+		return err
+	}
+	a.gone()
+	return s.dropUnused(ctx, layers)
+}
+
+// gone ends the loop. It is called by a pass.
+func (a *appLoop) gone() {
+	a.finished = true
+	a.s.mu.Lock()
+	delete(a.s.loops, a.id)
+	a.s.mu.Unlock()
+	a.mu.Lock()
+	for _, c := range a.checks {
+		c.cancel()
+	}
+	a.mu.Unlock()
+	a.soon() // so that its goroutine ends
+	a.s.bell.ring()
+}
+
+// left lists the layers and deploys of an app.
+func (s *Service) left(ctx context.Context, id slipway.AppID) (layers []string, deploys []slipway.DeployID, err error) {
+	err = s.DB.View(ctx, func(tx *store.Tx) error {
+		layers, deploys = nil, nil
+		for from := 0; ; {
+			ds, err := tx.DeploysOf(id, from, 500)
+			if err != nil {
+				return err
+			}
+			for _, d := range ds {
+				deploys = append(deploys, d.ID)
+				layers = append(layers, d.Source)
+				from = d.Seq
+			}
+			if len(ds) < 500 {
+				break
+			}
+		}
+		rs, err := tx.ReleasesOf(id, 0, 1_000_000)
+		for _, r := range rs {
+			layers = append(layers, r.Source, r.Env)
+		}
+		return err
+	})
+	return layers, deploys, err
+}
+
+// dropUnused removes those of the layers that no other app keeps.
+func (s *Service) dropUnused(ctx context.Context, layers []string) error {
+	var kept map[string]bool
+	if err := s.DB.View(ctx, func(tx *store.Tx) (err error) {
+		kept, err = tx.KeptLayers(s.Limits.Releases)
+		return err
+	}); err != nil {
+		return err
+	}
+	var all []error
+	seen := map[string]bool{}
+	for _, l := range layers {
+		if l != "" && !kept[l] && !seen[l] {
+			seen[l] = true
+			all = append(all, s.dropLayer(ctx, l))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// firstTargets are the replicas of the current release that may have traffic
+// when a core starts.
+func (a *appLoop) firstTargets(w wanted, v view) []plan.Target {
+	step := plan.App(w.desired(a.s.now()), engine.Snapshot{Workloads: v.workloads}, plan.Table{Ready: v.ready}, a.s.now())
+	if step.Do == plan.Publish {
+		return step.Targets
+	}
+	return nil
+}
