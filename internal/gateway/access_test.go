@@ -66,7 +66,11 @@ func TestExistenceIsHidden(t *testing.T) {
 		return fmt.Sprint(a.StatusCode, a.Header, a.body)
 	}
 	for _, headers := range [][]string{
-		{page}, {"Accept: application/json"}, {page, "Sec-Fetch-Mode: cors"}, {page, as("bob", base)}, {as("bob", base)},
+		{page},
+		{"Accept: application/json"},
+		{page, "Sec-Fetch-Mode: cors"},
+		{page, as("bob", base)},
+		{as("bob", base)},
 		{"Connection: Upgrade", "Upgrade: websocket"},
 	} {
 		for _, method := range []string{"GET", "POST", "HEAD", "OPTIONS"} {

@@ -69,7 +69,7 @@ func (f *front) shake(ctx context.Context, c *tls.Conn) {
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
 		f.log.Debug("a TLS handshake failed", "remote", c.RemoteAddr().String(), "error", err)
-		c.Close()
+		c.Close() //nolint:errcheck // its handshake failed
 		return
 	}
 	if c.ConnectionState().NegotiatedProtocol == "h2" {
@@ -101,9 +101,11 @@ func (f *front) Accept() (net.Conn, error) {
 }
 
 func (f *front) Close() error {
-	f.once.Do(func() { close(f.closed) })
+	f.shut()
 	return nil
 }
+
+func (f *front) shut() { f.once.Do(func() { close(f.closed) }) }
 
 func (f *front) Addr() net.Addr { return &net.TCPAddr{} }
 

@@ -134,14 +134,14 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	front.drain()
 	for _, l := range listeners {
-		l.Close() //nolint:errcheck,gosec // nothing more is accepted either way
+		l.Close() // nothing more is accepted either way
 	}
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.DrainTime)
 	defer cancel()
-	hs.Shutdown(late) //nolint:errcheck,gosec // what did not finish is cut next
+	hs.Shutdown(late) //nolint:errcheck // what did not finish is cut next
 	s.live.cutAll()
-	hs.Close() //nolint:errcheck,gosec // the process ends
-	front.Close()
+	hs.Close() //nolint:errcheck // the process ends
+	front.shut()
 	return g.Stop()
 }
 

@@ -206,8 +206,8 @@ func (c *headConn) CloseWrite() error {
 // would reset the connection and throw our answer away.
 func (c *headConn) Close() error {
 	if c.linger.CompareAndSwap(true, false) && c.CloseWrite() == nil {
-		c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) //nolint:errcheck,gosec // then it closes at once
-		io.Copy(io.Discard, io.LimitReader(c.Conn, 1<<20)) //nolint:errcheck,gosec // only to drain
+		c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) //nolint:errcheck // then it closes at once
+		io.Copy(io.Discard, io.LimitReader(c.Conn, 1<<20)) //nolint:errcheck // only to drain
 	}
 	return c.Conn.Close()
 }

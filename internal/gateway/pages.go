@@ -83,7 +83,7 @@ func write(w http.ResponseWriter, status int, body []byte) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	w.Write(body) //nolint:errcheck,gosec // the client has gone
+	w.Write(body)
 }
 
 // notFound says the same of what is not there and of what may not be seen.

@@ -209,7 +209,7 @@ func watchBody(w http.ResponseWriter, r *http.Request, x *exchange) {
 		return
 	}
 	r.Body = watchedBody{r.Body, x}
-	http.NewResponseController(w).EnableFullDuplex() //nolint:errcheck,gosec // HTTP/2 always is
+	http.NewResponseController(w).EnableFullDuplex() //nolint:errcheck // HTTP/2 always is
 }
 
 // proxyFailed answers when no answer came from upstream. What the request's

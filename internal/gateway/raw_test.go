@@ -18,7 +18,7 @@ import (
 func TestRefusedHeads(t *testing.T) {
 	r := start(t)
 	var heard atomic.Int64
-	r.app("iris", func(w http.ResponseWriter, q *http.Request) { heard.Add(1); io.Copy(io.Discard, q.Body) })
+	r.app("iris", func(w http.ResponseWriter, q *http.Request) { heard.Add(1); _, _ = io.Copy(io.Discard, q.Body) })
 	const get = "GET /iris/ HTTP/1.1\r\nHost: " + base + "\r\n"
 	const post = "POST /iris/ HTTP/1.1\r\nHost: " + base + "\r\n"
 	for name, text := range map[string]string{
@@ -241,7 +241,7 @@ func TestExpectContinue(t *testing.T) {
 	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
 		t.Fatalf("%q %v", line, err)
 	}
-	br.ReadString('\n')
+	_, _ = br.ReadString('\n')
 	io.WriteString(c, "hello")
 	if res, body := readAnswer(t, c, br); res.StatusCode != 200 || body != "app:hello" {
 		t.Error(res.Status, body)

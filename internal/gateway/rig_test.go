@@ -250,7 +250,7 @@ func (r *rig) raw(text string) string {
 	if _, err := io.WriteString(c, text); err != nil {
 		r.t.Fatal(err)
 	}
-	c.SetReadDeadline(time.Now().Add(3 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(3 * time.Second))
 	out, err := io.ReadAll(c)
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() {
@@ -266,7 +266,7 @@ func (r *rig) dial() net.Conn {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	return c
 }
 
@@ -290,7 +290,7 @@ func until(t *testing.T, what string, fn func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("not in time: %s", what)
 		}
-		loop.Sleep(t.Context(), 2*time.Millisecond)
+		_ = loop.Sleep(t.Context(), 2*time.Millisecond)
 	}
 }
 

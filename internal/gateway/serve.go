@@ -173,12 +173,12 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, x *exchange) {
 // serveBase answers on the host that the apps share.
 func (s *Server) serveBase(w http.ResponseWriter, r *http.Request, x *exchange) {
 	first, _, slash := firstSegment(r.URL.Path)
-	switch {
-	case first == ours:
+	switch first {
+	case ours:
 		s.serveOurs(w, r, x)
-	case first == "" || first == "portal":
+	case "", "portal":
 		redirect(w, r, http.StatusFound, x.policy.Hosts.API()+"/portal")
-	case first == "apps":
+	case "apps":
 		redirect(w, r, http.StatusFound, x.policy.Hosts.API()+withQuery(r.URL.EscapedPath(), r))
 	default:
 		x.prefixed = true

@@ -25,7 +25,7 @@ func socketApp(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	defer c.CloseNow()
+	defer func() { _ = c.CloseNow() }()
 	c.SetReadLimit(1 << 24)
 	if c.Write(r.Context(), websocket.MessageText, []byte("hello "+r.Header.Get("X-Forwarded-User"))) != nil { // speaks first
 		return
@@ -65,7 +65,7 @@ func TestWebSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.CloseNow()
+	defer func() { _ = c.CloseNow() }()
 	c.SetReadLimit(1 << 24)
 	expect(t, c, "hello alice")
 	for _, msg := range []string{"a", strings.Repeat("x", 1<<20)} {
@@ -93,7 +93,7 @@ func TestWebSocketOfAnotherOrigin(t *testing.T) {
 		}
 		c, res, err := r.socket(t.Context(), origin+"/chat/", headers...)
 		if err == nil {
-			c.CloseNow()
+			_ = c.CloseNow()
 		}
 		if res == nil || res.StatusCode != want {
 			t.Errorf("origin %q: %v %v, not %d", o, res, err, want)
@@ -124,7 +124,7 @@ func TestCutWhenTheRightEnds(t *testing.T) {
 					return
 				}
 				io.WriteString(w, "data: 1\n\n")
-				http.NewResponseController(w).Flush()
+				_ = http.NewResponseController(w).Flush()
 				<-q.Context().Done()
 			})
 			r.restrict("chat")
@@ -133,12 +133,12 @@ func TestCutWhenTheRightEnds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer bob.CloseNow()
+			defer func() { _ = bob.CloseNow() }()
 			alice, _, err := r.socket(t.Context(), origin+"/chat/ws", as("alice", base))
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer alice.CloseNow()
+			defer func() { _ = alice.CloseNow() }()
 			expect(t, bob, "hello bob")
 			expect(t, alice, "hello alice")
 			req, _ := http.NewRequest("GET", origin+"/chat/events", nil)
@@ -165,7 +165,7 @@ func TestCutWhenTheRightEnds(t *testing.T) {
 			if strings.HasPrefix(name, "app") {
 				return
 			}
-			alice.Write(t.Context(), websocket.MessageText, []byte("still"))
+			_ = alice.Write(t.Context(), websocket.MessageText, []byte("still"))
 			expect(t, alice, "still")
 		})
 	}
@@ -178,8 +178,8 @@ func TestStreams(t *testing.T) {
 			r := start(t, withTLS)
 			r.app("iris", func(w http.ResponseWriter, q *http.Request) {
 				rc := http.NewResponseController(w)
-				rc.EnableFullDuplex()
-				rc.Flush()
+				_ = rc.EnableFullDuplex()
+				_ = rc.Flush()
 				br := bufio.NewReader(q.Body)
 				for {
 					line, err := br.ReadString('\n')
@@ -187,7 +187,7 @@ func TestStreams(t *testing.T) {
 						return
 					}
 					fmt.Fprint(w, "echo ", line)
-					rc.Flush()
+					_ = rc.Flush()
 				}
 			})
 			tr := r.transport()
@@ -209,7 +209,7 @@ func TestStreams(t *testing.T) {
 					t.Fatal(got, err)
 				}
 			}
-			pw.Close()
+			_ = pw.Close()
 			if _, err := br.ReadByte(); err != io.EOF {
 				t.Error(err)
 			}
@@ -220,7 +220,7 @@ func TestStreams(t *testing.T) {
 func TestBigBodies(t *testing.T) {
 	r := start(t)
 	r.app("iris", func(w http.ResponseWriter, q *http.Request) {
-		http.NewResponseController(w).EnableFullDuplex() // else net/http eats a part of the body
+		_ = http.NewResponseController(w).EnableFullDuplex() // else net/http eats a part of the body
 		n, err := io.Copy(w, q.Body)
 		if err != nil || n != 32<<20 {
 			t.Error(n, err)
@@ -257,7 +257,7 @@ func TestTornAnswer(t *testing.T) {
 	r := start(t)
 	r.app("iris", func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "half")
-		http.NewResponseController(w).Flush()
+		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	})
 	req, _ := http.NewRequest("GET", origin+"/iris/", nil)
@@ -284,7 +284,7 @@ func TestTLS(t *testing.T) {
 		"no forward": {MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}},
 	} {
 		if c, err := dial(c); err == nil {
-			c.Close()
+			_ = c.Close()
 			t.Error("accepted:", name)
 		}
 	}
@@ -294,14 +294,14 @@ func TestTLS(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		c.Close()
+		_ = c.Close()
 	}
 	// The rules for heads hold inside TLS too.
 	c, err := dial(&tls.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	fmt.Fprintf(c, "GET /iris/ HTTP/1.1\r\nHost: %s\r\nX: a\r\n b\r\n\r\n", base)
 	if got, _ := io.ReadAll(c); !strings.HasPrefix(string(got), "HTTP/1.1 400 ") {
 		t.Errorf("%q", got)
@@ -342,7 +342,7 @@ func TestDrain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ws.CloseNow()
+	defer func() { _ = ws.CloseNow() }()
 	expect(t, ws, "hello ")
 	g := loop.New(t.Context(), quiet)
 	got := make(chan answer, 1)

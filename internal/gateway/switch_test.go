@@ -65,13 +65,13 @@ func TestSwitchUnderLoad(t *testing.T) {
 		if old != nil {
 			before := done.Load()
 			until(t, "requests at the new replica", func() bool { return done.Load() > before+20 })
-			old.Config.Shutdown(t.Context()) // as TERM does, after the drain
+			_ = old.Config.Shutdown(t.Context()) // as TERM does, after the drain
 			old.Close()
 		}
 		old = s
 	}
 	cancel()
-	g.Wait()
+	_ = g.Wait()
 	old.Close()
 	if done.Load() < 400 || failed.Load() != 0 {
 		t.Errorf("%d of %d failed", failed.Load(), done.Load())
@@ -104,12 +104,12 @@ func TestDrainedReplica(t *testing.T) {
 			t.Error(a.Status, a.body)
 		}
 	}
-	loop.Sleep(t.Context(), 600*time.Millisecond) // the pool is dropped meanwhile
+	_ = loop.Sleep(t.Context(), 600*time.Millisecond) // the pool is dropped meanwhile
 	close(finish)
 	if a := <-got; a.body != "old" || later.Load() != 0 {
 		t.Error(a.Status, a.body, later.Load())
 	}
-	g.Wait()
+	_ = g.Wait()
 }
 
 func TestLeastBusy(t *testing.T) {
@@ -130,7 +130,7 @@ func TestLeastBusy(t *testing.T) {
 		until(t, "the request", func() bool { return began[0].Load()+began[1].Load() == int64(n+1) })
 	}
 	close(finish)
-	g.Wait()
+	_ = g.Wait()
 	if began[0].Load() != 5 || began[1].Load() != 5 {
 		t.Errorf("10 requests went %d to %d", began[0].Load(), began[1].Load())
 	}
@@ -178,7 +178,7 @@ func hangUp(t *testing.T, n int64) (endpoint string, seen *atomic.Int64) {
 			c.Close()
 		}
 	})
-	t.Cleanup(func() { l.Close(); g.Stop() })
+	t.Cleanup(func() { l.Close(); _ = g.Stop() })
 	return "tcp://" + l.Addr().String(), seen
 }
 
@@ -218,11 +218,11 @@ func TestHold(t *testing.T) {
 		r.route("iris", func(x *link.Route) { x.State, x.Targets = state, nil })
 		g := loop.New(t.Context(), quiet)
 		g.Go("later", func(ctx context.Context) error {
-			loop.Sleep(ctx, 100*time.Millisecond)
+			_ = loop.Sleep(ctx, 100*time.Millisecond)
 			r.route("iris", func(x *link.Route) { x.State, x.Targets = slipway.AppRunning, []link.Target{target("web-v1.0", s)} })
 			return nil
 		})
-		defer g.Wait()
+		defer func() { _ = g.Wait() }()
 		return r.ask("GET", origin+"/iris/", headers...)
 	}
 	if a := wait(slipway.AppStarting); a.StatusCode != 200 {
@@ -260,14 +260,14 @@ func TestFirstTable(t *testing.T) {
 	}
 	g := loop.New(t.Context(), quiet)
 	g.Go("later", func(ctx context.Context) error {
-		loop.Sleep(ctx, 100*time.Millisecond)
+		_ = loop.Sleep(ctx, 100*time.Millisecond)
 		r.policy.Store(p)
 		return nil
 	})
 	if a := r.ask("GET", origin+"/iris/"); a.StatusCode != 200 {
 		t.Error(a.Status)
 	}
-	g.Wait()
+	_ = g.Wait()
 	if got := ready(); got != 200 {
 		t.Error("not ready with a table:", got)
 	}

@@ -126,13 +126,15 @@ func (c *Client) follow(ctx context.Context, gateway string) (heard bool, err er
 func (c *Client) take(f frame) error {
 	now := time.Now()
 	defer c.contact.Store(now.UnixNano())
-	next, err := f.Policy, error(nil)
+	next := f.Policy
 	if f.Delta != nil {
-		if next = c.Policy(); next == nil {
+		old := c.Policy()
+		if old == nil {
 			return errGap
 		}
-		if next, err = next.with(f.Delta); err != nil {
-			stale := *c.Policy()
+		var err error
+		if next, err = old.with(f.Delta); err != nil {
+			stale := *old
 			stale.Epoch = ""
 			c.policy.Store(&stale)
 			return err

@@ -55,8 +55,8 @@ func serve(t *testing.T, h http.Handler, socket string) (stop func()) {
 	}
 	srv := &http.Server{Handler: h}
 	g := loop.New(t.Context(), quiet)
-	g.Spawn("link", func(context.Context) error { srv.Serve(l); return nil })
-	stop = func() { srv.Close(); g.Stop() }
+	g.Spawn("link", func(context.Context) error { _ = srv.Serve(l); return nil })
+	stop = func() { _ = srv.Close(); _ = g.Stop() }
 	t.Cleanup(stop)
 	return stop
 }
@@ -81,7 +81,7 @@ func until(t *testing.T, what string, fn func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("not in time: %s", what)
 		}
-		loop.Sleep(t.Context(), 2*time.Millisecond)
+		_ = loop.Sleep(t.Context(), 2*time.Millisecond)
 	}
 }
 
@@ -215,7 +215,7 @@ func TestGap(t *testing.T) {
 			return
 		}
 		io.WriteString(w, `{"policy":{"version":6,"epoch":"e","routes":{"y":{"app":"app_y"}}}}`+"\n")
-		http.NewResponseController(w).Flush()
+		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
 	serve(t, mux, socket)
@@ -288,7 +288,7 @@ func TestSilentHub(t *testing.T) {
 	serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/link/policy" {
 			asked <- struct{}{}
-			http.NewResponseController(w).Flush()
+			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 		}
 	}), socket)

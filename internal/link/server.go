@@ -133,7 +133,7 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request) {
 	for {
 		frames, changed := h.next(epoch, version)
 		for _, f := range append(frames, beats...) {
-			out.SetWriteDeadline(time.Now().Add(patience * h.beat)) //nolint:errcheck,gosec // then the write blocks longer
+			out.SetWriteDeadline(time.Now().Add(patience * h.beat)) //nolint:errcheck // then the write blocks longer
 			if enc.Encode(f) != nil {
 				return
 			}

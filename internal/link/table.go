@@ -113,7 +113,7 @@ func writeTable(file string, p *Policy) error {
 		err = os.Rename(f.Name(), file)
 	}
 	if err != nil {
-		os.Remove(f.Name()) //nolint:errcheck,gosec // the first error is the one to tell
+		os.Remove(f.Name()) // the first error is the one to tell
 	}
 	return err
 }
