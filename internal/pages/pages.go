@@ -262,7 +262,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if shown := h.show(w, r, statusOf(kind), "error", view{Title: title, Problem: sentence(errs.Message(err))}); shown != nil {
 		h.Log.ErrorContext(r.Context(), "the error page failed", "error", shown)
-		http.Error(w, title, statusOf(kind))
+		w.WriteHeader(statusOf(kind))
 	}
 }
 

@@ -58,7 +58,7 @@ func newWorld(t *testing.T) *world {
 		default:
 			if r.URL.Path == "/_slipway/session" {
 				if _, _, err := w.Exchange(r.Context(), r.URL.Query().Get("code"), host); err != nil {
-					http.Error(rw, err.Error(), http.StatusBadRequest)
+					rw.WriteHeader(http.StatusBadRequest)
 					return
 				}
 			}
@@ -141,7 +141,7 @@ func (b *browser) do(t *testing.T, method, target string, form url.Values, heade
 	}
 	res, err := b.c.Do(req)
 	ok(t, err)
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	ok(t, err)
 	return answer{res.StatusCode, res.Request.URL.String(), string(text), res.Header}
@@ -381,7 +381,7 @@ func TestCookies(t *testing.T) {
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	rec := httptest.NewRecorder()
 	pages.Auth(o).ServeHTTP(rec, r)
-	c := rec.Result().Cookies() //nolint:bodyclose // a recorder's
+	c := rec.Result().Cookies()
 	if len(c) != 1 || c[0].Name != "__Host-slipway-auth" || !c[0].Secure || !c[0].HttpOnly || c[0].Domain != "" || c[0].Path != "/" ||
 		c[0].SameSite != http.SameSiteLaxMode {
 		t.Errorf("got %+v", c)

@@ -35,7 +35,7 @@ var base64Raw = base64.RawStdEncoding
 // hash returns the password's hash in PHC form, with its settings.
 func hash(password string) string {
 	salt := make([]byte, saltBytes)
-	rand.Read(salt) //nolint:errcheck // crypto/rand.Read never fails: it ends the program instead
+	rand.Read(salt) // never fails: it ends the program instead
 	sum := argon2.IDKey([]byte(password), salt, argonPasses, argonMemory, argonThreads, hashBytes)
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonPasses, argonThreads,
 		base64Raw.EncodeToString(salt), base64Raw.EncodeToString(sum))

@@ -111,7 +111,7 @@ func (w *world) browse(t *testing.T, target string) *url.URL {
 	ok(t, err)
 	res, err := c.Do(req)
 	ok(t, err)
-	defer res.Body.Close() //nolint:errcheck // read below
+	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	ok(t, err)
 	to, err := res.Location()
@@ -261,7 +261,7 @@ func TestPlatform(t *testing.T) {
 		}
 		res, err := http.DefaultClient.Do(req)
 		ok(t, err)
-		defer res.Body.Close() //nolint:errcheck // read to its end
+		defer res.Body.Close()
 		var body map[string]any
 		if res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusMethodNotAllowed {
 			ok(t, json.NewDecoder(res.Body).Decode(&body))
