@@ -2,6 +2,7 @@ package store
 
 import (
 	"database/sql"
+	"errors"
 	"strings"
 	"time"
 
@@ -123,7 +124,7 @@ func (tx *Tx) LoginFailures(key string) (Failures, error) {
 	var f Failures
 	var last, until int64
 	err := tx.row(`SELECT count, last, until FROM login_failures WHERE key = ?`, key).Scan(&f.Count, &last, &until)
-	if err == sql.ErrNoRows { //nolint:errorlint // Scan returns it bare
+	if errors.Is(err, sql.ErrNoRows) {
 		return Failures{}, nil
 	}
 	f.Last, f.Until = timeOf(last), timeOf(until)
