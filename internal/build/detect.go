@@ -9,6 +9,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -170,7 +171,9 @@ func parseProcfile(text string) (map[string]string, error) {
 func (p *Plan) hooks(files map[string]string) error {
 	if text, ok := files["app.json"]; ok {
 		var a struct {
-			Scripts struct{ Dokku struct{ Predeploy, Postdeploy string } }
+			Scripts struct {
+				Dokku struct{ Predeploy, Postdeploy string }
+			}
 		}
 		if err := json.Unmarshal([]byte(decode(text)), &a); err != nil {
 			p.warn("app.json cannot be read and is ignored: %v", err)
@@ -243,7 +246,7 @@ func older(version string, than ...int) bool {
 	for i, want := range than {
 		have := 0
 		if i < len(parts) {
-			fmt.Sscanf(parts[i], "%d", &have) //nolint:errcheck // what is no number counts as 0
+			have, _ = strconv.Atoi(parts[i]) // what is no number counts as 0
 		}
 		if have != want {
 			return have < want

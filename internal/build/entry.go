@@ -215,4 +215,3 @@ func entryOf(file, text string, pkg bool) (launch, bool) {
 func viaEntry(chdir, mod, dotted, why string) launch {
 	return launch{fmt.Sprintf(`gunicorn %s"slipway_entry:load('%s:%s')"`, chdir, mod, dotted), why}
 }
-

@@ -57,7 +57,7 @@ func source(t *testing.T, b *build.Builder, dir string) string {
 	err := loop.Run(t.Context(),
 		func(ctx context.Context) error {
 			err := ignore.Tar(ctx, dir, w)
-			w.CloseWithError(err) //nolint:errcheck // never fails
+			w.CloseWithError(err)
 			return err
 		},
 		func(ctx context.Context) (err error) {
@@ -76,12 +76,12 @@ func run(t *testing.T, b *build.Builder, task engine.Task) (engine.Exit, []strin
 	if err := b.Engine.Apply(t.Context(), task); err != nil {
 		t.Fatal(err)
 	}
-	defer b.Engine.Remove(context.WithoutCancel(t.Context()), task.ID) //nolint:errcheck // the engine's folder goes too
+	defer b.Engine.Remove(context.WithoutCancel(t.Context()), task.ID) //nolint:errcheck // the engine ends with the test
 	r, err := b.Engine.Logs(t.Context(), engine.LogQuery{Ref: task.ID, Follow: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // read only
+	defer r.Close()
 	var lines []string
 	for {
 		l, err := r.Next(t.Context())

@@ -37,12 +37,12 @@ func (b *Builder) AddSource(ctx context.Context, r io.Reader) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a leftover is swept with the folder
+	defer os.RemoveAll(dir)
 	spool, err := os.Create(filepath.Join(dir, "spool"))
 	if err != nil {
 		return "", err
 	}
-	defer spool.Close() //nolint:errcheck // it is deleted
+	defer spool.Close()
 	entries, err := b.receive(ctx, r, spool)
 	if err != nil {
 		return "", err
@@ -66,7 +66,7 @@ func (b *Builder) putTar(ctx context.Context, layer string, write func(context.C
 	return loop.Run(ctx,
 		func(ctx context.Context) error {
 			err := write(ctx, pw)
-			pw.CloseWithError(err) //nolint:errcheck // never fails
+			pw.CloseWithError(err)
 			return err
 		},
 		func(ctx context.Context) error {
@@ -74,7 +74,7 @@ func (b *Builder) putTar(ctx context.Context, layer string, write func(context.C
 			if err == nil { // it may have stopped reading: the layer was there
 				_, err = io.Copy(io.Discard, pr)
 			}
-			pr.CloseWithError(err) //nolint:errcheck // never fails
+			pr.CloseWithError(err)
 			return err
 		})
 }
@@ -262,7 +262,7 @@ func (b *Builder) ReadSource(ctx context.Context, layer string, want func(name s
 	if err != nil {
 		return nil, nil, err
 	}
-	defer r.Close() //nolint:errcheck // read only
+	defer r.Close()
 	contents = map[string]string{}
 	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()

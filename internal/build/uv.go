@@ -25,7 +25,7 @@ func (b *Builder) PrepareTools(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a leftover is swept with the folder
+	defer os.RemoveAll(dir)
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
@@ -67,7 +67,7 @@ func tarOf(w io.Writer, f *zip.File) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close() //nolint:errcheck // read only
+	defer r.Close()
 	tw := tar.NewWriter(w)
 	h := &tar.Header{
 		Typeflag: tar.TypeReg, Name: path.Base(f.Name), Mode: 0o755,

@@ -120,7 +120,7 @@ func (p *packer) file(name string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	if err := p.tw.WriteHeader(h); err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	fmt.Fprintln(w, errs.Message(err)) //nolint:errcheck // the client may be gone
+	fmt.Fprintln(w, errs.Message(err))
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
@@ -167,7 +167,7 @@ func (s *Server) ensure(ctx context.Context, repo string) (dir string, err error
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(tmp) //nolint:errcheck // it is gone when all went well
+	defer os.RemoveAll(tmp)
 	if out, err := s.git(ctx, "", "init", "-q", "--bare", "-b", "main", "--template=", tmp).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("git init: %w: %s", err, out)
 	}
@@ -238,7 +238,7 @@ func (s *Server) advertise(ctx context.Context, w io.Writer, r *http.Request, di
 	}
 	if !v2 {
 		line := "# service=" + service + "\n"
-		fmt.Fprintf(w, "%04x%s0000", len(line)+4, line) //nolint:errcheck // the client may be gone
+		fmt.Fprintf(w, "%04x%s0000", len(line)+4, line)
 	}
 	_, _ = w.Write(out)
 	return nil

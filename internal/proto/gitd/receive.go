@@ -58,12 +58,12 @@ func (s *Server) receive(ctx context.Context, w http.ResponseWriter, body io.Rea
 	if err != nil {
 		return err
 	}
-	defer fromHook.Close() //nolint:errcheck // read only
+	defer fromHook.Close()
 	hookIn, toHook, err := os.Pipe()
 	if err != nil {
 		return errors.Join(err, hookOut.Close())
 	}
-	defer toHook.Close() //nolint:errcheck // closed in time below
+	defer toHook.Close()
 	out := &flusher{w: w}
 	out.duplex()
 	var complaints bytes.Buffer
@@ -82,7 +82,7 @@ func (s *Server) receive(ctx context.Context, w http.ResponseWriter, body io.Rea
 			return nil
 		},
 		func(ctx context.Context) error {
-			defer toHook.Close() //nolint:errcheck // the hook ends then
+			defer toHook.Close()
 			return s.answerHook(ctx, repo, dir, fromHook, toHook)
 		})
 	if err != nil {
@@ -123,7 +123,7 @@ func (s *Server) answerHook(ctx context.Context, repo, dir string, from io.Reade
 		if errs.KindOf(err) == errs.KindInternal {
 			s.Log.ErrorContext(ctx, "a push failed", "repository", repo, "error", err)
 		}
-		fmt.Fprintf(out, "%s\n", errs.Message(err)) //nolint:errcheck // a lineWriter never fails
+		fmt.Fprintf(out, "%s\n", errs.Message(err))
 		verdict = "no\n"
 	}
 	out.flush()
@@ -161,11 +161,11 @@ func (s *Server) judge(ctx context.Context, repo, dir string, env []string, upda
 		case u.ref == "refs/heads/"+deploys:
 			main = &updates[i]
 		case u.deletes():
-			fmt.Fprintf(out, "%s %s deleted\n", kind, name) //nolint:errcheck // a lineWriter never fails
+			fmt.Fprintf(out, "%s %s deleted\n", kind, name)
 		case deploys == "":
-			fmt.Fprintf(out, "%s %s is stored, not deployed: push it to main to deploy it (git push REMOTE %s:main)\n", kind, name, name) //nolint:errcheck // as above
+			fmt.Fprintf(out, "%s %s is stored, not deployed: push it to main to deploy it (git push REMOTE %s:main)\n", kind, name, name)
 		default:
-			fmt.Fprintf(out, "%s %s is stored, not deployed: only %s deploys (git push REMOTE %s:%s)\n", kind, name, deploys, name, deploys) //nolint:errcheck // as above
+			fmt.Fprintf(out, "%s %s is stored, not deployed: only %s deploys (git push REMOTE %s:%s)\n", kind, name, deploys, name, deploys)
 		}
 	}
 	if main == nil {
@@ -176,7 +176,7 @@ func (s *Server) judge(ctx context.Context, repo, dir string, env []string, upda
 		return err
 	}
 	if push.Forced {
-		fmt.Fprintf(out, "%s is rewritten: the commits that it had are no longer on it\n", deploys) //nolint:errcheck // as above
+		fmt.Fprintf(out, "%s is rewritten: the commits that it had are no longer on it\n", deploys)
 	}
 	if err := s.Receive(ctx, repo, push, out); err != nil {
 		return err
@@ -318,7 +318,7 @@ func (s *Server) lock(ctx context.Context, repo string, out io.Writer) (unlock f
 	select {
 	case l.held <- struct{}{}:
 	default:
-		fmt.Fprintln(out, "waiting for the push before this one") //nolint:errcheck // a lineWriter never fails
+		fmt.Fprintln(out, "waiting for the push before this one")
 		select {
 		case l.held <- struct{}{}:
 		case <-ctx.Done():
