@@ -17,7 +17,7 @@ import (
 const tokenPrefix = "slp_"
 
 // maxTokens a person may have.
-const maxTokens = 100
+const maxTokens = 500
 
 // Token is an API token without its secret.
 type Token struct {
