@@ -39,7 +39,7 @@ func (s *headScanner) next(buf []byte) (f framing, n int, v verdict) {
 			return f, 0, headMore
 		}
 		end := s.seen + i // of the line, at its line feed
-		if end == s.line || buf[end-1] != '\r' {
+		if end == s.line || buf[end-1] != '\r' || bytes.IndexByte(buf[s.seen:end], 0) >= 0 {
 			return f, 0, headBad
 		}
 		s.seen = end + 1
