@@ -25,7 +25,7 @@ type DeployEvent struct {
 
 // Rollback names the release to go back to.
 type Rollback struct {
-	Release int `json:"release" minimum:"1"`
+	Release int `json:"release,omitempty" minimum:"0" doc:"Absent or 0 = the one before the current."`
 }
 
 // Upload is a deploy from an archive.
@@ -105,7 +105,8 @@ func (c *Client) Releases(ctx context.Context, name string, limit int) ([]slipwa
 	return p.Items, err
 }
 
-// Rollback starts a deploy of an older release's files.
+// Rollback starts a deploy of an older release's files; n = 0 is the one before
+// the current.
 func (c *Client) Rollback(ctx context.Context, name string, n int) (*slipway.Deploy, error) {
 	var out slipway.Deploy
 	err := c.do(ctx, call{method: http.MethodPost, path: appPath(name, "rollback"), in: Rollback{Release: n}}, &out)

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"slipway.dev/slipway"
-	"slipway.dev/slipway/internal/base/errs"
 )
 
 func (p *program) deploysCommand() *cobra.Command {
@@ -164,14 +163,6 @@ is the one before the current.`,
 			if len(args) == 2 {
 				if n, err = strconv.Atoi(strings.TrimPrefix(args[1], "v")); err != nil || n < 1 {
 					return usagef("%q is no release: give a number such as 12", args[1])
-				}
-			} else {
-				a, err := api.App(c.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				if n = a.Current - 1; n < 1 {
-					return errs.Conflict("%s has no release before the current one", args[0])
 				}
 			}
 			d, err := api.Rollback(c.Context(), args[0], n)

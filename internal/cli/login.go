@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -155,7 +156,7 @@ func (p *program) statusCommand() *cobra.Command {
 				p.pairs([2]string{"Version", s.Version}, [2]string{"Portal", s.Hosts.API() + "/portal"}, [2]string{"Apps", s.Hosts.Apps()}, [2]string{"Git", s.Hosts.Git()})
 				if e := s.Engine; e != nil {
 					p.pairs([2]string{"Engine", e.Name}, [2]string{"Isolation", e.Isolation}, [2]string{"Why", e.Why},
-						[2]string{"Memory", megabytes(e.MemoryUsed) + " of " + megabytes(e.MemoryLimit)}, [2]string{"Pythons", strings.Join(e.Pythons, ", ")})
+						[2]string{"Memory", fmt.Sprintf("%d of %d MiB", e.MemoryUsed>>20, e.MemoryLimit>>20)}, [2]string{"Pythons", strings.Join(e.Pythons, ", ")})
 				}
 			})
 		},

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -118,7 +119,7 @@ func (p *program) password(stdin bool, question string) (string, error) {
 
 func readLine(r io.Reader) (string, error) {
 	text, err := bufio.NewReader(io.LimitReader(r, 64<<10)).ReadString('\n')
-	if err != nil && (text == "" || err != io.EOF) { //nolint:errorlint // bufio returns it bare
+	if err != nil && (text == "" || !errors.Is(err, io.EOF)) {
 		return "", err
 	}
 	return strings.TrimRight(text, "\r\n"), nil
