@@ -109,6 +109,11 @@ func (e *Engine) mounts(rec record, r *replica) ([]specs.Mount, error) {
 		}
 	}
 	ms = append(ms, bind(filepath.Join(e.opt.Root, "etc"), "/etc", true))
+	for _, name := range etcMounted {
+		if _, err := os.Stat("/etc/" + name); err == nil {
+			ms = append(ms, bind("/etc/"+name, "/etc/"+name, true))
+		}
+	}
 	ms = append(ms, bind(r.path("tmp"), "/tmp", false),
 		bind(r.path("home"), home, false),
 		bind(r.path(privDir), inside.Dir, false, "noexec"),

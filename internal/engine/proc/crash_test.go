@@ -51,10 +51,10 @@ func TestCrashHelper(t *testing.T) {
 // TestTaskRunsOnceOverCrashes kills an engine at every moment of a task's start.
 func TestTaskRunsOnceOverCrashes(t *testing.T) {
 	seen := map[string]int{}
-	for i := range 16 {
-		h := open(t)
-		root := filepath.Dir(filepath.Dir(h.Link)) + "/crash"
-		crash(t, root, time.Duration(i)*8*time.Millisecond)
+	h := open(t)
+	for i := range 14 {
+		root := fmt.Sprintf("%s/crash%d", filepath.Dir(filepath.Dir(h.Link)), i)
+		crash(t, root, time.Duration(i)*7*time.Millisecond)
 		e, err := proc.New(proc.Options{Root: root, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 		if err != nil {
 			t.Fatal(err)
@@ -89,7 +89,7 @@ func TestTaskRunsOnceOverCrashes(t *testing.T) {
 		}
 		seen[fmt.Sprintf("%s after %d runs", r.Phase, runs)]++
 		if runs > 1 || r.Phase == engine.PhaseExited && (runs != 1 || r.Exit.Failed()) {
-			t.Errorf("killed after %d ms: %s with %+v after %d runs", 8*i, r.Phase, r.Exit, runs)
+			t.Errorf("killed after %d ms: %s with %+v after %d runs", 7*i, r.Phase, r.Exit, runs)
 		}
 		if err := e.Remove(t.Context(), k.ID); err != nil {
 			t.Error(err)

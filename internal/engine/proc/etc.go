@@ -13,17 +13,20 @@ import (
 	"strings"
 )
 
-// etcShared are the parts of the machine's /etc that programs need and that
-// hold no secrets.
+// etcMounted are folders of the machine's /etc that programs need, with many
+// files; they are mounted.
+var etcMounted = []string{"ssl/certs", "alternatives", "fonts"}
+
+// etcShared are other parts that programs need and that hold no secrets.
 var etcShared = []string{
-	"ssl/certs", "ssl/openssl.cnf", "ca-certificates.conf", "pki/tls/certs", "pki/ca-trust/extracted/pem", "crypto-policies/back-ends",
-	"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "mime.types", "fonts", "localtime", "timezone",
+	"ssl/openssl.cnf", "ca-certificates.conf", "pki/tls/certs", "pki/ca-trust/extracted/pem", "crypto-policies/back-ends",
+	"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "mime.types", "localtime", "timezone",
 	"protocols", "services", "gai.conf", "python3", "python3.11",
 }
 
 // writeEtc makes the /etc of all sandboxes when the engine starts. It is a
-// copy, because every mount costs a start half a millisecond. Running sandboxes
-// see the same folder, so files change by being replaced.
+// copy where it can be, because every mount costs a start half a millisecond.
+// Running sandboxes see the same folder, so files change by being replaced.
 func (e *Engine) writeEtc() error {
 	dir := filepath.Join(e.opt.Root, "etc")
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // read by apps
@@ -52,6 +55,11 @@ func (e *Engine) writeEtc() error {
 	}
 	for _, name := range []string{"passwd", "group"} { // differ between apps: see rootfs
 		if err := link("/"+identity+"/"+name, filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	for _, name := range etcMounted {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil { //nolint:gosec // read by apps
 			return err
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -255,11 +256,21 @@ func (e *Engine) adopt(ob *object) error {
 		} else if ok {
 			r.result = &res
 		}
-		r.pid, r.born = e.runcState(r.cid)
+		// Killed between making and starting, runc leaves its own process,
+		// which waits for ever: the next step deletes it.
+		if pid, born := e.runcState(r.cid); !halfMade(pid) {
+			r.pid, r.born = pid, born
+		}
 		r.refresh()
 		ob.replicas[i] = r
 	}
 	return nil
+}
+
+// halfMade reports whether the process is still runc's, not yet the init.
+func halfMade(pid int) bool {
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return err == nil && strings.HasPrefix(string(comm), "runc:[")
 }
 
 // runcState reads which process is PID 1 of a container, as runc keeps it.
