@@ -77,7 +77,7 @@ func TestCoreRestarts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer kept.Close()
+	defer kept.Close() //nolint:errcheck // the test is over
 	kept.SetUnlinkOnClose(false)
 	hub.SetPlatform(map[string]string{"api": "unix://" + path})
 	hub.Open()

@@ -103,14 +103,14 @@ func verify(_ []link.SessionKey, s string, _ time.Time) (session.Claims, error) 
 // rig is a gateway on a real socket, with the core and apps behind it.
 type rig struct {
 	*core
-	t    *testing.T
+	t    testing.TB
 	addr string
 	tls  bool
 	srv  *gateway.Server
 	stop func()
 }
 
-func start(t *testing.T, options ...func(*gateway.Options)) *rig {
+func start(t testing.TB, options ...func(*gateway.Options)) *rig {
 	t.Helper()
 	c := &core{expires: time.Hour}
 	c.policy.Store(&link.Policy{
@@ -270,7 +270,7 @@ func (r *rig) dial() net.Conn {
 	return c
 }
 
-func readAnswer(t *testing.T, c net.Conn, br *bufio.Reader) (*http.Response, string) {
+func readAnswer(t testing.TB, c net.Conn, br *bufio.Reader) (*http.Response, string) {
 	t.Helper()
 	res, err := http.ReadResponse(br, nil)
 	if err != nil {
