@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 
@@ -96,10 +95,4 @@ func ours(ctx huma.Context, _ string, v any) (any, error) {
 		}
 	}
 	return p, nil
-}
-
-// asProblem returns err when it already is an answer.
-func asProblem(err error) (*problem, bool) {
-	var p *problem
-	return p, errors.As(err, &p)
 }

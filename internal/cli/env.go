@@ -71,8 +71,8 @@ func (p *program) envSet() *cobra.Command {
 	var global, hidden bool
 	c := &cobra.Command{
 		Use: "set APP KEY=VALUE…", Short: "Set variables",
-		Long: `Set variables, for the app's builds and its processes. They reach the app with
-its next release: slipway restart makes one at once. KEY alone reads the value
+		Long: `Set variables. They reach the app with its next release: slipway restart makes
+one at once. A build sees those that requirements.txt names as ${KEY}. KEY alone reads the value
 from the standard input, which keeps secrets out of the shell's history.`,
 		Example: examples("slipway env set iris GREETING=hello COLOUR=blue", "slipway env set iris --secret API_TOKEN < token.txt",
 			"slipway env set --global TEAM=data"),
