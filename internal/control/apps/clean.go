@@ -3,6 +3,7 @@ package apps
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"slipway.dev/slipway"
@@ -32,16 +33,33 @@ func (s *Service) dropLayer(ctx context.Context, name string) error {
 	return err
 }
 
-// dropBuilds removes tasks of builds that nobody waits for: a core that was
-// killed between a build's end and its record left them.
-func (s *Service) dropBuilds(ctx context.Context) error {
-	snap, err := s.observe(ctx)
-	if err != nil {
+// dropOrphans removes tasks that no deploy waits for: a core that was killed
+// between the record of their end and their removal left them.
+func (s *Service) dropOrphans(ctx context.Context, snap engine.Snapshot) error {
+	if len(snap.Tasks) == 0 {
+		return nil
+	}
+	var open []store.Deploy
+	if err := s.DB.View(ctx, func(tx *store.Tx) (err error) {
+		open, err = tx.OpenDeploys()
+		return err
+	}); err != nil {
 		return err
 	}
 	var all []error
 	for _, t := range snap.Tasks {
-		if t.ID.Scope == build.Scope && !s.isBuilding(t.ID) {
+		orphan := !slices.ContainsFunc(open, func(d store.Deploy) bool {
+			switch d.State {
+			case slipway.DeployPredeploy, slipway.DeployPostdeploy:
+				return strings.HasSuffix(t.ID.Name, "-"+string(d.ID))
+			default:
+				return false
+			}
+		})
+		if t.ID.Scope == build.Scope {
+			orphan = !s.isBuilding(t.ID) && !slices.ContainsFunc(open, building)
+		}
+		if orphan {
 			all = append(all, s.Engine.Remove(ctx, t.ID))
 		}
 	}

@@ -95,7 +95,7 @@ func (r *run) main(ctx context.Context) error {
 	for tries := 0; !r.d.State.Final(); {
 		state := r.d.State
 		err := r.step(ctx)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, errStale) {
 			return nil
 		}
 		if err == nil {

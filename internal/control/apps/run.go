@@ -3,7 +3,6 @@ package apps
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"slipway.dev/slipway"
@@ -142,6 +141,9 @@ func (s *Service) resync(ctx context.Context) error {
 			if _, err := a.converge(ctx, &snap); err != nil {
 				a.soon() // its own loop tries again, and tells
 			}
+		}
+		if err := s.dropOrphans(ctx, snap); err != nil && ctx.Err() == nil {
+			s.Log.WarnContext(ctx, "finished tasks could not be removed", "error", err)
 		}
 		s.dispatchSoon()
 	}
@@ -322,7 +324,7 @@ func (s *Service) hasRuns(app slipway.AppID) bool {
 	return false
 }
 
-// sweepLoop removes layers and tasks that nothing refers to.
+// sweepLoop removes layers that nothing refers to.
 func (s *Service) sweepLoop(ctx context.Context) error {
 	for {
 		if err := s.sweep(ctx, s.Limits.KeepLayer); err != nil && ctx.Err() == nil {
@@ -335,19 +337,15 @@ func (s *Service) sweepLoop(ctx context.Context) error {
 }
 
 // sweep removes layers that no kept release and no deploy under way uses, once
-// they are older than keep, and orphaned builds.
+// they are older than keep.
 func (s *Service) sweep(ctx context.Context, keep time.Duration) error {
 	var kept map[string]bool
-	var open []store.Deploy
 	layers, err := s.Engine.Layers().List(ctx)
 	if err != nil {
 		return err
 	}
 	if err := s.DB.View(ctx, func(tx *store.Tx) (err error) {
-		if kept, err = tx.KeptLayers(s.Limits.Releases); err != nil {
-			return err
-		}
-		open, err = tx.OpenDeploys()
+		kept, err = tx.KeptLayers(s.Limits.Releases)
 		return err
 	}); err != nil {
 		return err
@@ -357,9 +355,6 @@ func (s *Service) sweep(ctx context.Context, keep time.Duration) error {
 		if ours(l.Name) && !kept[l.Name] && s.now().Sub(l.Created) >= keep {
 			errs = append(errs, s.dropLayer(ctx, l.Name))
 		}
-	}
-	if !slices.ContainsFunc(open, building) {
-		errs = append(errs, s.dropBuilds(ctx))
 	}
 	return errors.Join(errs...)
 }
