@@ -81,7 +81,7 @@ are in the data folder; a second start goes on where it was.`,
 			if err != nil {
 				return err
 			}
-			if err := sandboxes(cmd.Context(), cfg); err != nil {
+			if err := sandboxes(cfg); err != nil {
 				return err
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
@@ -95,16 +95,8 @@ are in the data folder; a second start goes on where it was.`,
 
 // sandboxes refuses to run apps with less isolation than the administrator
 // asked for.
-func sandboxes(ctx context.Context, cfg platform.Config) error {
-	if cfg.Isolation == string(engine.IsolationNone) {
-		return nil
-	}
-	level, why := proc.Preflight(ctx)
-	if level == engine.IsolationNone || (level == engine.IsolationRootless && cfg.Isolation == string(engine.IsolationFull)) {
-		return errs.Unsupported("apps cannot be isolated as well as asked (%s): here it is %s, because %s. "+
-			"Mend that, or set `isolation: %s` in slipway.yaml if you trust every app", cfg.Isolation, level, why, level)
-	}
-	return nil
+func sandboxes(cfg platform.Config) error {
+	return proc.Preflight(engine.Isolation(cfg.Isolation))
 }
 
 func preflightCommand() *cobra.Command {
@@ -118,12 +110,11 @@ func preflightCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			level, why := proc.Preflight(cmd.Context())
-			fmt.Fprintf(cmd.OutOrStdout(), "isolation: %s\n", level)
-			if why != "" {
-				fmt.Fprintln(cmd.OutOrStdout(), why)
+			if err := sandboxes(cfg); err != nil {
+				return err
 			}
-			return sandboxes(cmd.Context(), cfg)
+			fmt.Fprintf(cmd.OutOrStdout(), "isolation: %s\n", cfg.Isolation)
+			return nil
 		},
 	}
 	s.flags(cmd)

@@ -84,7 +84,7 @@ func (s *show) perform(ctx context.Context, data, pictures string) error {
 		{"change the dropdown", func() error { return choose(page, "virginica") }},
 		{"see chart and summary change", func() error { return errors.Join(page.See("#summary", "virginica"), picture("app")) }},
 		{"push a code change", func() error {
-			if err := r.Edit("app.py", "Iris explorer", "Iris, second edition"); err != nil {
+			if err := r.Edit("app.py", `H1("Iris explorer")`, `H1("Iris, second edition")`); err != nil {
 				return err
 			}
 			out, err := r.Push(ctx, "second edition")

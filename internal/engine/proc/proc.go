@@ -369,3 +369,9 @@ func send(pid int, born uint64, sig unix.Signal) (fd int, err error) {
 	}
 	return fd, nil
 }
+
+// Preflight tells why no engine can run on this machine, as Unsupported, or
+// returns nil.
+func Preflight(isolation engine.Isolation) error {
+	return (&Engine{opt: Options{Root: "/", Isolation: isolation}}).check()
+}

@@ -1,0 +1,233 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/api"
+	"slipway.dev/slipway/internal/base/logs"
+	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/internal/base/secret"
+	"slipway.dev/slipway/internal/build"
+	"slipway.dev/slipway/internal/control/apps"
+	"slipway.dev/slipway/internal/control/people"
+	"slipway.dev/slipway/internal/engine/proc"
+	"slipway.dev/slipway/internal/link"
+	"slipway.dev/slipway/internal/pages"
+	"slipway.dev/slipway/internal/platform"
+	"slipway.dev/slipway/internal/proto/gitd"
+	"slipway.dev/slipway/internal/proto/idp"
+	"slipway.dev/slipway/internal/server/supervise"
+	"slipway.dev/slipway/internal/store"
+)
+
+const (
+	coreHost     = "core" // of requests for the core itself; no name of the platform, so none comes through the edge
+	platformLink = "platform"
+	platformPort = 7500 // on loopback inside every sandbox
+)
+
+// Version is the product's version, set by the release build.
+const Version = "0.1.0"
+
+// core is what decides, with its parts.
+type core struct {
+	cfg    platform.Config
+	data   platform.Folder
+	hosts  slipway.Hosts
+	log    *slog.Logger
+	db     *store.DB
+	engine *proc.Engine
+	build  *build.Builder
+	hub    *link.Hub
+	people *people.Service
+	apps   *apps.Service
+	git    *gitd.Server
+}
+
+// runCore is the core's process.
+func runCore(ctx context.Context, cfg platform.Config) error {
+	sockets, err := supervise.Inherited()
+	if err != nil {
+		return err
+	}
+	c := &core{
+		cfg: cfg, data: platform.Folder(cfg.Data), hosts: cfg.Hosts(),
+		log: logs.New(os.Stderr, cfg.Log.Format, cfg.Level(), "core"),
+	}
+	if err := c.open(ctx); err != nil {
+		return errors.Join(err, c.close())
+	}
+	err = loop.Run(ctx,
+		c.people.Run,
+		c.apps.Run,
+		func(ctx context.Context) error { return serve(ctx, sockets[sockCore], c.handler()) },
+		func(ctx context.Context) error { return serve(ctx, sockets[sockLink], c.hub.Handler(c.people)) },
+		func(ctx context.Context) error {
+			return serve(ctx, sockets[sockPlatform], idp.PlatformHandler(c.idp()))
+		},
+		func(ctx context.Context) error { return serve(ctx, sockets[sockAdmin], c.adminHandler()) },
+	)
+	return errors.Join(err, c.close())
+}
+
+// open makes the parts, from the bottom up, and fills the gateways' table.
+func (c *core) open(ctx context.Context) error {
+	box, err := secret.OpenBox(c.data.Key())
+	if err != nil {
+		return err
+	}
+	if c.db, err = store.Open(ctx, c.data.Database()); err != nil {
+		return err
+	}
+	c.engine, err = proc.New(proc.Options{
+		Root: c.data.Engine(), Log: c.log.With("part", "engine"), Memory: c.cfg.AppMemoryMB << 20,
+		Links: map[string]string{platformLink: c.data.Run("platform.sock")},
+	})
+	if err != nil {
+		return err
+	}
+	c.build = build.New(build.Options{
+		Engine: c.engine, Data: filepath.Join(c.data.Core(), "build"), Log: c.log.With("part", "build"),
+		Index: build.IndexConfig(os.Environ(), pipConfig(ctx)), Environ: os.Environ(),
+	})
+	c.hub = link.NewHub(c.hosts, c.log.With("part", "link"))
+	here := "unix://" + c.data.Run("core.sock")
+	c.hub.SetPlatform(map[string]string{slipway.HostAPI: here, slipway.HostAuth: here, slipway.HostGit: here})
+	c.people = people.New(people.Options{DB: c.db, Box: box, Hub: c.hub, Hosts: c.hosts, Log: c.log.With("part", "people")})
+	c.git = c.gitServer()
+	c.apps = apps.New(apps.Options{
+		DB: c.db, Engine: c.engine, Build: buildWithTools{c.build}, Router: c.hub, Box: box, Hosts: c.hosts, Log: c.log.With("part", "apps"),
+		Data: c.data.Core(), PlatformPort: platformPort, Limits: apps.Limits{MemoryMB: c.cfg.AppMemoryMB},
+		Removed: func(_ context.Context, name string) error { return c.git.Remove(name) },
+	})
+	if err := errors.Join(c.people.Load(ctx), c.apps.Load(ctx)); err != nil {
+		return err
+	}
+	c.hub.Open()
+	return nil
+}
+
+func (c *core) close() error {
+	var err error
+	if c.engine != nil {
+		err = c.engine.Close() // sandboxes go on
+	}
+	if c.db != nil {
+		err = errors.Join(err, c.db.Close())
+	}
+	return err
+}
+
+// pipConfig asks the host's pip where packages come from, so that builds use
+// the index that this machine's administrator has set. Without pip there is none.
+func pipConfig(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "/usr/bin/python3", "-m", "pip", "config", "list").Output()
+	if err != nil {
+		return ""
+	}
+	return string(out)
+}
+
+// handler serves the platform's own hosts. Only the gateway reaches it.
+func (c *core) handler() http.Handler {
+	page := c.pages()
+	auth := http.NewServeMux()
+	auth.Handle(idp.Realm+"/", idp.New(c.idp()))
+	auth.Handle("/", pages.Auth(page))
+	management := http.NewServeMux()
+	management.Handle("/v1/", api.New(api.Options{
+		Apps: c.apps, People: c.people, Engine: c.engine, Source: c.build, Hosts: c.hosts, Version: Version, Log: c.log.With("part", "api"),
+	}))
+	management.Handle("/", pages.Manage(page))
+	own := c.ownHandler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(logs.WithRequest(r.Context(), r.Header.Get("X-Request-Id")))
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		kind, _ := c.hosts.Kind(host)
+		switch {
+		case kind == slipway.HostAPI:
+			management.ServeHTTP(w, r)
+		case kind == slipway.HostAuth:
+			auth.ServeHTTP(w, r)
+		case kind == slipway.HostGit:
+			c.serveGit(w, r)
+		case host == coreHost:
+			own.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+func (c *core) pages() pages.Options {
+	return pages.Options{
+		People: c.people, Hosts: c.hosts, Log: c.log.With("part", "pages"),
+		Apps: func(ctx context.Context, query, cursor string) ([]slipway.App, string, error) {
+			p, err := c.apps.List(ctx, apps.AppFilter{Query: query, Cursor: cursor, Portal: true, Limit: 60})
+			return p.Items, p.Next, err
+		},
+	}
+}
+
+func (c *core) idp() idp.Options {
+	viewer := pages.Viewer(c.pages())
+	return idp.Options{
+		Origin: c.hosts.Auth(), JWKS: c.people.JWKS, Sign: c.people.SignJWT, Log: c.log.With("part", "idp"),
+		SignIn:  func(to string) string { return pages.SignInPage(c.hosts, to) },
+		SignOut: c.hosts.Auth() + "/logout",
+		Viewer: func(r *http.Request) (*idp.Subject, error) {
+			a, err := viewer(r)
+			if err != nil || a.User == nil {
+				return nil, err
+			}
+			return subject(*a.User, a.Session), nil
+		},
+		Subject: func(ctx context.Context, id string) (*idp.Subject, error) {
+			u, err := c.people.Subject(ctx, slipway.UserID(id))
+			if err != nil {
+				return nil, err
+			}
+			return subject(u, ""), nil
+		},
+	}
+}
+
+func subject(u slipway.User, session slipway.SessionID) *idp.Subject {
+	s := &idp.Subject{ID: string(u.ID), Username: u.Name, Email: u.Email, Name: u.FullName, Session: string(session)}
+	for _, r := range u.Roles {
+		s.Roles = append(s.Roles, string(r))
+	}
+	return s
+}
+
+// ownHandler tells how the core itself is.
+func (c *core) ownHandler() http.Handler {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		if err := c.db.View(r.Context(), func(*store.Tx) error { return nil }); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	return mux
+}

@@ -1,0 +1,96 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"slipway.dev/slipway/internal/base/logs"
+	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/internal/gateway"
+	"slipway.dev/slipway/internal/link"
+	"slipway.dev/slipway/internal/platform"
+	"slipway.dev/slipway/internal/server/supervise"
+)
+
+// runGateway is the edge's process.
+func runGateway(ctx context.Context, cfg platform.Config) error {
+	sockets, err := supervise.Inherited()
+	if err != nil {
+		return err
+	}
+	data := platform.Folder(cfg.Data)
+	log := logs.New(os.Stderr, cfg.Log.Format, cfg.Level(), "gateway")
+	certs, err := certificates(cfg)
+	if err != nil {
+		return err
+	}
+	var tlsConfig *tls.Config
+	if certs != nil {
+		tlsConfig = certs.Config()
+	}
+	client := &link.Client{Socket: data.Run("link.sock"), File: data.Policy(), Log: log}
+	edge, err := gateway.New(gateway.Options{
+		Policy: client, Log: log, TLS: tlsConfig, TrustedProxies: cfg.Proxies(), Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		return err
+	}
+	return loop.Run(ctx,
+		client.Run,
+		func(ctx context.Context) error { return edge.Serve(ctx, sockets[sockEdge]) },
+		func(ctx context.Context) error {
+			return serve(ctx, sockets[sockMetrics], health(edge.Admin(), data.Run("core.sock")))
+		},
+	)
+}
+
+// health adds the core's own measurements to the gateway's: /metrics/core.
+func health(own http.Handler, socket string) http.Handler {
+	core := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", "core", coreHost
+			r.Out.URL.Path = "/metrics"
+		},
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}},
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", own)
+	mux.Handle("GET /metrics/core", core)
+	return mux
+}
+
+// serve serves HTTP on an inherited listener until ctx ends, and then lets the
+// requests under way end.
+func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	if l == nil {
+		return fmt.Errorf("a socket is missing: the supervisor is of another version")
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second}
+	return loop.Run(ctx,
+		func(context.Context) error {
+			if err := srv.Serve(l); err != http.ErrServerClosed { //nolint:errorlint // as documented
+				return err
+			}
+			return nil
+		},
+		func(ctx context.Context) error {
+			<-ctx.Done()
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+			defer cancel()
+			if srv.Shutdown(end) != nil {
+				return srv.Close() // streams that follow something do not end by themselves
+			}
+			return nil
+		},
+	)
+}

@@ -1,0 +1,177 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/secret"
+	"slipway.dev/slipway/internal/build"
+	"slipway.dev/slipway/internal/control/access"
+	"slipway.dev/slipway/internal/control/apps"
+	"slipway.dev/slipway/internal/engine"
+	"slipway.dev/slipway/internal/proto/gitd"
+	"slipway.dev/slipway/internal/store"
+)
+
+// buildWithTools fetches the builder's tools before the first environment:
+// they are not needed where every environment is there already.
+type buildWithTools struct{ *build.Builder }
+
+func (b buildWithTools) EnvTask(ctx context.Context, p build.Plan, vars []engine.Var) (engine.Task, error) {
+	if err := b.PrepareTools(ctx); err != nil {
+		return engine.Task{}, err
+	}
+	return b.Builder.EnvTask(ctx, p, vars)
+}
+
+// serveGit tells the git server from where the client comes: it asks for a
+// password, and failures are counted by address.
+func (c *core) serveGit(w http.ResponseWriter, r *http.Request) {
+	addr := r.Header.Get("X-Forwarded-For")
+	if i := strings.LastIndex(addr, ","); i >= 0 {
+		addr = addr[i+1:]
+	}
+	ctx := slipway.WithActor(r.Context(), slipway.Actor{Addr: strings.TrimSpace(addr)})
+	c.git.ServeHTTP(w, r.WithContext(ctx))
+}
+
+func (c *core) gitServer() *gitd.Server {
+	return &gitd.Server{
+		Root: c.data.Repos(), Log: c.log.With("part", "git"),
+		Authenticate: func(ctx context.Context, user, password string) (context.Context, error) {
+			a, err := c.people.Password(ctx, user, password, slipway.ActorFrom(ctx).Addr)
+			return slipway.WithActor(ctx, a), err
+		},
+		Authorize: c.mayUseRepo,
+		Receive:   c.receive,
+	}
+}
+
+// mayUseRepo lets those who may deploy the app read and push, and whoever may
+// make apps push to a name that is free. An app that is there is hidden from
+// everybody else, its branches too.
+func (c *core) mayUseRepo(ctx context.Context, repo string, write bool) error {
+	err := c.apps.MayDeploy(ctx, repo)
+	if !errs.Is(err, errs.KindNotFound) || !write {
+		return err
+	}
+	taken := c.db.View(ctx, func(tx *store.Tx) error {
+		_, err := tx.AppByName(repo)
+		return err
+	})
+	if !errs.Is(taken, errs.KindNotFound) {
+		return errors.Join(err, taken)
+	}
+	if _, err := slipway.ParseAppName(repo); err != nil {
+		return err
+	}
+	return access.Check(slipway.ActorFrom(ctx), access.CreateApp, access.Platform())
+}
+
+// receive makes a deploy of a push and shows how it goes. The deploy goes on
+// when nobody watches any more.
+func (c *core) receive(ctx context.Context, repo string, push gitd.Push, out io.Writer) error {
+	if _, err := c.apps.Get(ctx, repo); errs.Is(err, errs.KindNotFound) {
+		if _, err := c.apps.Create(ctx, apps.CreateApp{Name: repo}); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "Made the app %s.\n", repo)
+	}
+	archive, err := push.Archive(ctx)
+	if err != nil {
+		return err
+	}
+	source, err := c.build.AddSource(ctx, archive)
+	if err = errors.Join(err, archive.Close()); err != nil {
+		return err
+	}
+	d, err := c.apps.Deploy(ctx, repo, apps.DeployInput{Source: source, Commit: push.Commit, Message: push.Subject, Cause: slipway.CausePush})
+	if err != nil {
+		return err
+	}
+	var end slipway.Deploy
+	err = c.apps.Follow(ctx, d.ID, func(e apps.Event) error {
+		switch {
+		case e.Deploy != nil:
+			end = *e.Deploy
+		case e.Step != nil:
+			tellStep(out, *e.Step)
+		case e.Line != "":
+			fmt.Fprintln(out, "     ", e.Line)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.tellEnd(ctx, out, repo, end)
+}
+
+func tellStep(out io.Writer, s slipway.DeployStep) {
+	detail := s.Detail
+	if detail != "" {
+		detail = ": " + detail
+	}
+	switch s.State {
+	case slipway.StepRunning:
+		fmt.Fprintf(out, "→ %s%s\n", s.Name, detail)
+	case slipway.StepDone, slipway.StepFailed:
+		mark := map[slipway.StepState]string{slipway.StepDone: "✓", slipway.StepFailed: "✗"}[s.State]
+		took := ""
+		if s.Ended != nil {
+			took = fmt.Sprintf(" (%.1f s)", s.Ended.Sub(s.Started).Seconds())
+		}
+		fmt.Fprintf(out, "%s %s%s%s\n", mark, s.Name, detail, took)
+	}
+}
+
+func (c *core) tellEnd(ctx context.Context, out io.Writer, repo string, d slipway.Deploy) error {
+	switch d.State {
+	case slipway.DeployLive, slipway.DeployDraining:
+		app, err := c.apps.Get(ctx, repo)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "\nRelease %d of %s is live: %s\n\n", d.Release, repo, c.hosts.App(repo, app.Isolated))
+		return nil
+	case slipway.DeploySuperseded:
+		return errs.Conflict("a newer push took over")
+	default:
+		reason := d.Reason
+		if reason == "" {
+			reason = "the deploy ended as " + string(d.State)
+		}
+		return errs.Invalid("%s", reason)
+	}
+}
+
+// adminHandler serves this machine's administrator.
+func (c *core) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /bootstrap", func(w http.ResponseWriter, r *http.Request) {
+		var in firstAdmin
+		err := json.NewDecoder(io.LimitReader(r.Body, 1<<16)).Decode(&in)
+		if err != nil {
+			err = errs.Wrap(err, errs.KindInvalid, "this is not JSON with name and password")
+		} else {
+			_, err = c.people.Bootstrap(r.Context(), in.Name, secret.New(in.Password))
+		}
+		if err == nil {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		if errs.KindOf(err) == errs.KindInternal {
+			c.log.ErrorContext(r.Context(), "bootstrap failed", "error", err)
+		}
+		w.WriteHeader(http.StatusBadRequest)
+		_ = json.NewEncoder(w).Encode(wireError{errs.KindOf(err).String(), errs.Message(err), errs.FieldsOf(err)})
+	})
+	return mux
+}
