@@ -44,12 +44,19 @@ func password(name string) string {
 	return "a-long-password-of-" + name
 }
 
-func TestStories(t *testing.T) {
+// TestStories runs the stories side by side on one platform.
+func TestStories(t *testing.T) { tell(t, "stories") }
+
+// TestCrashes has a platform of its own, whose parts it kills.
+func TestCrashes(t *testing.T) { tell(t, "crashes") }
+
+func tell(t *testing.T, dir string) {
+	t.Helper()
 	w := newWorld(t)
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata", UpdateScripts: os.Getenv("UPDATE") != "", Setup: w.setup,
+		Dir: filepath.Join("testdata", dir), UpdateScripts: os.Getenv("UPDATE") != "", Setup: w.setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"as": w.as, "app": w.app, "get": w.get, "raw": w.raw, "kill": w.kill, "eventually": w.eventually,
+			"as": w.as, "app": w.app, "get": w.get, "raw": w.raw, "crash": w.crash, "eventually": w.eventually,
 		},
 	})
 }
@@ -191,9 +198,9 @@ func (w *world) client(name string) (*http.Client, error) {
 	return c, nil
 }
 
-func (w *world) kill(ts *testscript.TestScript, neg bool, args []string) {
+func (w *world) crash(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: kill core|gateway")
+		ts.Fatalf("usage: crash core|gateway")
 	}
 	ts.Check(w.in.KillChild(args[0]))
 }
