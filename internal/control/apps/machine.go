@@ -89,8 +89,8 @@ func (r *run) d0() store.Deploy {
 // It stops with ctx at any place; the next run begins at the recorded state.
 func (r *run) main(ctx context.Context) error {
 	again := loop.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second}
-	if r.d.Canceling {
-		r.cancel(errCanceled)
+	if err := r.reload(ctx); err != nil {
+		return err
 	}
 	for tries := 0; !r.d.State.Final(); {
 		state := r.d.State
@@ -130,6 +130,27 @@ func (r *run) main(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// reload reads the deploy as it is now: the one who started the run may have
+// read it before a run that has ended since, or before it was canceled.
+func (r *run) reload(ctx context.Context) error {
+	return r.s.DB.View(ctx, func(tx *store.Tx) error {
+		d, err := tx.Deploy(r.id)
+		if errs.Is(err, errs.KindNotFound) {
+			d.State, err = slipway.DeployCanceled, nil // its app is gone
+		}
+		if err != nil {
+			return err
+		}
+		r.mu.Lock()
+		r.d = d
+		r.mu.Unlock()
+		if d.Canceling {
+			r.cancel(errCanceled)
+		}
+		return nil
+	})
 }
 
 func isFailure(err error) bool {

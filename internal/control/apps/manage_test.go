@@ -32,7 +32,7 @@ func (r *rig) get(name string) string {
 	}}
 	req := must[*http.Request](r.t)(http.NewRequestWithContext(r.t.Context(), http.MethodGet, "http://app/", nil))
 	res := must[*http.Response](r.t)(t.RoundTrip(req))
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close()
 	return string(must[[]byte](r.t)(io.ReadAll(res.Body)))
 }
 

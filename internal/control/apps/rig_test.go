@@ -203,7 +203,7 @@ func (r *rig) eventually(what string, ok func() bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for !ok() {
-		if loop.Sleep(ctx, 2*time.Millisecond) != nil {
+		if loop.Sleep(ctx, 5*time.Millisecond) != nil {
 			snap, _ := r.fake.Observe(context.Background())
 			r.t.Fatalf("never: %s; routes %+v; workloads %+v", what, r.router.all(), snap.Workloads)
 		}

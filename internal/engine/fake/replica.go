@@ -151,11 +151,11 @@ func (e *Engine) guard(ob *object, r *replica, done <-chan struct{}, term chan<-
 }
 
 func (e *Engine) proc(ctx context.Context, ob *object, r *replica) (*Proc, error) {
+	e.mu.Lock()
 	p := &Proc{
 		ID: r.obs.ID, Workload: ob.workload, Task: ob.task, r: r, e: e,
 		Files: map[string][]byte{}, Volumes: map[string]*File{},
 	}
-	e.mu.Lock()
 	for _, m := range ob.workload.Mounts {
 		p.Volumes[m.Path] = e.volumes[m.Volume].file
 	}
