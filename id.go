@@ -11,11 +11,16 @@ import (
 // Identifiers are sortable by time of creation and carry the kind of thing
 // they name as a prefix: app_…, user_…, dep_….
 type (
-	AppID     string
-	UserID    string
-	DeployID  string
+	// AppID names an app.
+	AppID string
+	// UserID names a person.
+	UserID string
+	// DeployID names a deploy.
+	DeployID string
+	// SessionID names a session of a browser.
 	SessionID string
-	TokenID   string
+	// TokenID names an API token.
+	TokenID string
 )
 
 var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
@@ -25,8 +30,8 @@ var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadd
 func NewID(prefix string) string {
 	var b [16]byte
 	var ms [8]byte
-	binary.BigEndian.PutUint64(ms[:], uint64(time.Now().UnixMilli())) //nolint:gosec // times after 1970 fit
+	binary.BigEndian.PutUint64(ms[:], uint64(time.Now().UnixMilli()))
 	copy(b[:6], ms[2:])
-	rand.Read(b[6:]) //nolint:errcheck // crypto/rand.Read never fails: it ends the program instead
+	rand.Read(b[6:])
 	return prefix + "_" + strings.ToLower(idEncoding.EncodeToString(b[:]))
 }

@@ -83,8 +83,12 @@ func TestRoles(t *testing.T) {
 		r    slipway.Role
 		want bool
 	}{
-		{nobody, slipway.RoleViewer, false}, {u, slipway.RoleViewer, true}, {u, slipway.RoleLicensed, true},
-		{u, slipway.RoleAdmin, false}, {off, slipway.RoleAdmin, false}, {off, slipway.RoleViewer, false},
+		{nobody, slipway.RoleViewer, false},
+		{u, slipway.RoleViewer, true},
+		{u, slipway.RoleLicensed, true},
+		{u, slipway.RoleAdmin, false},
+		{off, slipway.RoleAdmin, false},
+		{off, slipway.RoleViewer, false},
 	} {
 		if got := tt.u.Has(tt.r); got != tt.want {
 			t.Errorf("%+v has %s: %v", tt.u, tt.r, got)

@@ -39,12 +39,12 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(data)                                  //nolint:errcheck // best effort
-	log, err := os.Create(filepath.Join(data, "slipway.log")) //nolint:gosec // our own file
+	defer os.RemoveAll(data)
+	log, err := os.Create(filepath.Join(data, "slipway.log"))
 	if err != nil {
 		return err
 	}
-	defer log.Close() //nolint:errcheck // only for reading
+	defer log.Close()
 	o := rig.Options{Binary: filepath.Join(root, "bin", "slipway"), Data: data, Args: []string{"--listen", "127.0.0.1:0"}, Out: log}
 	b := &bench{root: root, data: data, who: rig.Person{Name: "admin", Password: "bench-password-of-admin", Home: filepath.Join(data, "home")}}
 	if err := b.startup(ctx, o); err != nil {
@@ -156,7 +156,7 @@ func (b *bench) importTime(ctx context.Context) (time.Duration, error) {
 	}
 	var times []time.Duration
 	for range 5 {
-		cmd := exec.CommandContext(ctx, "/usr/bin/python3", "-c", "import app, gunicorn.app.wsgiapp") //nolint:gosec // our own example
+		cmd := exec.CommandContext(ctx, "/usr/bin/python3", "-c", "import app, gunicorn.app.wsgiapp")
 		cmd.Dir = filepath.Join(b.data, "iris")
 		cmd.Env = append(os.Environ(), "PYTHONPATH="+envs[0], "DASH_APP_NAME=iris", "PYTHONDONTWRITEBYTECODE=1")
 		began := time.Now()
@@ -170,7 +170,7 @@ func (b *bench) importTime(ctx context.Context) (time.Duration, error) {
 
 func (b *bench) add(name, value, target string, ok bool) {
 	b.rows = append(b.rows, row{name, value, target, ok})
-	fmt.Println(b.rows[len(b.rows)-1])
+	fmt.Fprintln(os.Stdout, b.rows[len(b.rows)-1])
 }
 
 func (r row) String() string {
@@ -189,7 +189,7 @@ func (b *bench) report(root string) error {
 		verdict := map[bool]string{true: "ok", false: "missed"}[r.ok]
 		fmt.Fprintf(&s, "| %s | %s | %s | %s |\n", r.name, r.value, r.target, verdict)
 	}
-	return os.WriteFile(filepath.Join(root, "bench", "README.md"), []byte(s.String()), 0o644) //nolint:gosec // a document
+	return os.WriteFile(filepath.Join(root, "bench", "README.md"), []byte(s.String()), 0o644)
 }
 
 // platformPSS is the proportional memory of supervisor, gateway and core.
@@ -206,11 +206,11 @@ func pssOf(match func(args string) bool) (sum int64, n int, err error) {
 		return 0, 0, err
 	}
 	for _, p := range procs {
-		args, err := os.ReadFile(filepath.Join(p, "cmdline")) //nolint:gosec // of the kernel
+		args, err := os.ReadFile(filepath.Join(p, "cmdline"))
 		if err != nil || !match(strings.ReplaceAll(string(args), "\x00", " ")) {
 			continue
 		}
-		f, err := os.Open(filepath.Join(p, "smaps_rollup")) //nolint:gosec // of the kernel
+		f, err := os.Open(filepath.Join(p, "smaps_rollup"))
 		if err != nil {
 			continue // it has ended
 		}

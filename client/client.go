@@ -96,7 +96,7 @@ func ParseHost(s string) (string, error) {
 }
 
 func authorities(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file) //nolint:gosec // the caller names it
+	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, errs.Wrap(err, errs.KindInvalid, "cannot read the CA file %s", file)
 	}

@@ -107,7 +107,7 @@ func (b *Builder) receive(ctx context.Context, r io.Reader, spool io.Writer) ([]
 				return nil, errs.Exhausted("the app's files are larger than %d MB: keep data and virtual environments out of the repository", b.MaxSource>>20)
 			}
 			e.offset = offset
-			if e.size, err = io.Copy(spool, tr); err != nil { //nolint:gosec // bounded above
+			if e.size, err = io.Copy(spool, tr); err != nil {
 				return nil, broken(err)
 			}
 			offset += e.size

@@ -30,7 +30,7 @@ func (b *Builder) PrepareTools(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, b.HostPy, "-m", "pip", "download", "-q", "--disable-pip-version-check",
-		"--no-deps", "--only-binary", ":all:", "-d", dir, "uv=="+UV) //nolint:gosec // the administrator's Python
+		"--no-deps", "--only-binary", ":all:", "-d", dir, "uv=="+UV)
 	cmd.Dir, cmd.Env = dir, b.Environ
 	cmd.WaitDelay = 5 * time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -71,12 +71,12 @@ func tarOf(w io.Writer, f *zip.File) error {
 	tw := tar.NewWriter(w)
 	h := &tar.Header{
 		Typeflag: tar.TypeReg, Name: path.Base(f.Name), Mode: 0o755,
-		Size: int64(f.UncompressedSize64), ModTime: time.Unix(0, 0), //nolint:gosec // far below 2^63
+		Size: int64(f.UncompressedSize64), ModTime: time.Unix(0, 0),
 	}
 	if err := tw.WriteHeader(h); err != nil {
 		return err
 	}
-	if _, err := io.Copy(tw, r); err != nil { //nolint:gosec // bounded by the header
+	if _, err := io.Copy(tw, r); err != nil {
 		return err
 	}
 	return tw.Close()

@@ -305,7 +305,7 @@ func (p *program) openCommand() *cobra.Command {
 			} else if os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "" {
 				return nil
 			}
-			if err := exec.CommandContext(c.Context(), opener, a.URL).Run(); err != nil { //nolint:gosec // the platform's URL, checked above
+			if err := exec.CommandContext(c.Context(), opener, a.URL).Run(); err != nil {
 				return errs.Wrap(err, errs.KindUnavailable, "no browser could be started with %s: open the URL yourself", opener)
 			}
 			return nil

@@ -78,10 +78,10 @@ func (p *program) say(format string, args ...any) { fmt.Fprintf(p.Err, format+"\
 // terminal reports whether w is one.
 func terminal(w any) (int, bool) {
 	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // descriptors are small
+	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0, false
 	}
-	return int(f.Fd()), true //nolint:gosec // as above
+	return int(f.Fd()), true
 }
 
 // ask asks a question on the terminal; without one it cannot.

@@ -38,7 +38,7 @@ type view struct {
 	RequestID      string
 }
 
-func (view) Style() template.CSS { return template.CSS(pageCSS) } //nolint:gosec // our own
+func (view) Style() template.CSS { return template.CSS(pageCSS) }
 
 // page answers people with a page, and programs with a problem.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, v view) {

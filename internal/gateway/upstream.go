@@ -216,7 +216,7 @@ func (s *Server) choose(x *exchange, refused []string) (*upstream, string, *noTa
 		least  int64
 	)
 	n := len(route.Targets)
-	for i, start := 0, rand.N(max(n, 1)); i < n; i++ { //nolint:gosec // spreading load is no secret
+	for i, start := 0, rand.N(max(n, 1)); i < n; i++ {
 		t := &route.Targets[(start+i)%n]
 		if contains(refused, t.ID) {
 			continue

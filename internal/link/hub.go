@@ -239,7 +239,7 @@ func (h *Hub) next(epoch string, version uint64) (frames []frame, changed <-chan
 	case !h.open:
 	case epoch == h.policy.Epoch && version == h.policy.Version:
 	case epoch == h.policy.Epoch && version < h.policy.Version && h.policy.Version-version <= uint64(len(h.deltas)):
-		missing := h.deltas[len(h.deltas)-int(h.policy.Version-version):] //nolint:gosec // at most len
+		missing := h.deltas[len(h.deltas)-int(h.policy.Version-version):]
 		for i := range missing {
 			frames = append(frames, frame{Delta: &missing[i]})
 		}

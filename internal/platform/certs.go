@@ -111,7 +111,7 @@ func makeCA(dir string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(CAFile(dir), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644) //nolint:gosec // people fetch the root
+	return os.WriteFile(CAFile(dir), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
 }
 
 func serial() *big.Int {

@@ -71,7 +71,7 @@ func ReadConfig(path string) (Config, error) {
 	if path == "" {
 		return c, nil
 	}
-	data, err := os.ReadFile(path) //nolint:gosec // the administrator names the file
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return c, errs.Wrap(err, errs.KindInvalid, "cannot read the configuration file %s", path)
 	}

@@ -216,7 +216,7 @@ func bootstrap(ctx context.Context, socket string, admin firstAdmin) error {
 	if err != nil {
 		return errs.Wrap(err, errs.KindUnavailable, "no platform runs on this data folder: start it with `slipway up`")
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close()
 	if res.StatusCode == http.StatusNoContent {
 		return nil
 	}

@@ -78,7 +78,7 @@ func serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second}
 	return loop.Run(ctx,
 		func(context.Context) error {
-			if err := srv.Serve(l); err != http.ErrServerClosed { //nolint:errorlint // as documented
+			if err := srv.Serve(l); err != http.ErrServerClosed {
 				return err
 			}
 			return nil

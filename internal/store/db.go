@@ -105,7 +105,7 @@ func run(ctx context.Context, db *sql.DB, fn func(tx *Tx) error) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
+	defer tx.Rollback()
 	if err := fn(&Tx{ctx, tx}); err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (tx *Tx) rows(scan func(*sql.Rows) error, query string, args ...any) error 
 	if err != nil {
 		return err
 	}
-	defer rows.Close() //nolint:errcheck // Err below tells
+	defer rows.Close()
 	for rows.Next() {
 		if err := scan(rows); err != nil {
 			return err

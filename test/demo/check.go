@@ -24,13 +24,13 @@ func check(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	log, err := os.Create(filepath.Join(data, "slipway.log")) //nolint:gosec // our own file
+	log, err := os.Create(filepath.Join(data, "slipway.log"))
 	if err != nil {
 		return err
 	}
 	s := &show{root: root, out: os.Stdout}
 	defer func() {
-		log.Close() //nolint:errcheck,gosec // only for reading when something failed
+		log.Close()
 		if err != nil {
 			text, _ := os.ReadFile(log.Name())
 			err = fmt.Errorf("%w\nthe end of the platform's log:\n%s", err, tail(text, 6000))
@@ -71,7 +71,7 @@ func (s *show) perform(ctx context.Context, data, pictures string) error {
 		if pictures == "" {
 			return nil
 		}
-		return errors.Join(os.MkdirAll(pictures, 0o755), page.Screenshot(filepath.Join(pictures, name+".png"))) //nolint:gosec // pictures to look at
+		return errors.Join(os.MkdirAll(pictures, 0o755), page.Screenshot(filepath.Join(pictures, name+".png")))
 	}
 	steps := []struct {
 		name string

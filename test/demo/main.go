@@ -34,7 +34,7 @@ func main() {
 	}
 	if err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "\ndemo:", err)
-		os.Exit(1) //nolint:gocritic // nothing is deferred that matters
+		os.Exit(1)
 	}
 }
 
@@ -83,7 +83,7 @@ func isTerminal() bool {
 func credentials(data string) (rig.Person, error) {
 	file := filepath.Join(data, "demo.json")
 	who := rig.Person{Name: user, Home: filepath.Join(data, "demo-home")}
-	text, err := os.ReadFile(file) //nolint:gosec // our own file
+	text, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		who.Password = strings.ToLower(rand.Text()[:16])
 		text, _ = json.Marshal(map[string]string{"password": who.Password}) // a map of strings always encodes
@@ -127,7 +127,7 @@ func (s *show) serves(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	defer res.Body.Close() //nolint:errcheck // read below or not at all
+	defer res.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	return res.StatusCode == 200 && strings.Contains(string(body), "_dash-config")
 }
@@ -168,7 +168,7 @@ func demo(ctx context.Context, args []string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	log, err := os.OpenFile(filepath.Join(dir, "slipway.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // our own file
+	log, err := os.OpenFile(filepath.Join(dir, "slipway.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -200,8 +200,13 @@ func demo(ctx context.Context, args []string) error {
 func (s *show) tell() {
 	h := s.in.Hosts
 	for _, row := range [][2]string{
-		{"Portal", h.API() + "/portal"}, {"App", h.App(appName, false)}, {"User", user}, {"Password", s.who.Password},
-		{"Git remote", h.GitRemote("<app>")}, {"Local CA", s.in.CAFile}, {"Stop", "Ctrl-C (everything is kept; a second start takes seconds)"},
+		{"Portal", h.API() + "/portal"},
+		{"App", h.App(appName, false)},
+		{"User", user},
+		{"Password", s.who.Password},
+		{"Git remote", h.GitRemote("<app>")},
+		{"Local CA", s.in.CAFile},
+		{"Stop", "Ctrl-C (everything is kept; a second start takes seconds)"},
 	} {
 		fmt.Fprintf(s.out, "  %-11s %s\n", row[0], row[1])
 	}

@@ -168,7 +168,9 @@ func (w *world) app(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(rig.CopyDir(from, dir))
 	for _, c := range [][]string{
-		{"init", "-q", "-b", "main", dir}, {"-C", dir, "add", "-A"}, {"-C", dir, "commit", "-q", "-m", "first"},
+		{"init", "-q", "-b", "main", dir},
+		{"-C", dir, "add", "-A"},
+		{"-C", dir, "commit", "-q", "-m", "first"},
 		{"-C", dir, "remote", "add", "slipway", w.in.Hosts.GitRemote(args[1])},
 	} {
 		ts.Check(ts.Exec("git", c...))

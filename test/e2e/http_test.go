@@ -175,10 +175,10 @@ func (w *world) raw(ts *testscript.TestScript, neg bool, args []string) {
 		request = strings.ReplaceAll(request, "$"+name, ts.Getenv(name))
 	}
 	addr := net.JoinHostPort("127.0.0.1", w.in.Hosts.Port)
-	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}, ServerName: w.in.Hosts.Base}}). //nolint:gosec // the test looks at bytes
-																			DialContext(context.Background(), "tcp", addr)
+	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}, ServerName: w.in.Hosts.Base}}).
+		DialContext(context.Background(), "tcp", addr)
 	ts.Check(err)
-	defer conn.Close() //nolint:errcheck // read to its end
+	defer conn.Close()
 	ts.Check(conn.SetDeadline(time.Now().Add(20 * time.Second)))
 	_, err = io.WriteString(conn, request)
 	ts.Check(err)

@@ -125,7 +125,7 @@ func (p *Page) Screenshot(file string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, png, 0o644) //nolint:gosec // a picture to look at
+	return os.WriteFile(file, png, 0o644)
 }
 
 // SignIn fills in the sign-in page that is shown.

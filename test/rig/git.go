@@ -33,7 +33,9 @@ func (in *Instance) NewRepo(ctx context.Context, by Person, from, dir, app strin
 		return nil, err
 	}
 	for _, args := range [][]string{
-		{"init", "-q", "-b", "main"}, {"add", "-A"}, {"commit", "-q", "-m", "first"},
+		{"init", "-q", "-b", "main"},
+		{"add", "-A"},
+		{"commit", "-q", "-m", "first"},
 		{"remote", "add", "slipway", in.Hosts.GitRemote(app)},
 	} {
 		if out, err := r.Git(ctx, args...); err != nil {
@@ -58,10 +60,10 @@ func (r *Repo) Git(ctx context.Context, args ...string) (string, error) {
 func (r *Repo) Command(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	ask := filepath.Join(r.By.Home, ".askpass")
 	script := "#!/bin/sh\ncase \"$1\" in Username*) echo \"$GIT_USER\" ;; *) echo \"$GIT_PASS\" ;; esac\n"
-	if err := errors.Join(os.MkdirAll(r.By.Home, 0o700), os.WriteFile(ask, []byte(script), 0o700)); err != nil { //nolint:gosec // a script is run
+	if err := errors.Join(os.MkdirAll(r.By.Home, 0o700), os.WriteFile(ask, []byte(script), 0o700)); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "git", args...) //nolint:gosec // our own tests
+	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = r.Dir
 	cmd.Env = append(r.In.Env(r.By.Home), "GIT_ASKPASS="+ask, "GIT_USER="+r.By.Name, "GIT_PASS="+r.By.Password)
 	return cmd, nil
@@ -81,14 +83,14 @@ func (r *Repo) Push(ctx context.Context, message string) (string, error) {
 // Edit replaces text in a file of the work tree, which must hold it.
 func (r *Repo) Edit(file, old, text string) error {
 	path := filepath.Join(r.Dir, file)
-	data, err := os.ReadFile(path) //nolint:gosec // our own tests
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	if !strings.Contains(string(data), old) {
 		return fmt.Errorf("%s does not hold %q", file, old)
 	}
-	return os.WriteFile(path, []byte(strings.Replace(string(data), old, text, 1)), 0o644) //nolint:gosec // an app's source
+	return os.WriteFile(path, []byte(strings.Replace(string(data), old, text, 1)), 0o644)
 }
 
 // CopyDir copies a folder without caches.
@@ -105,12 +107,12 @@ func CopyDir(from, to string) error {
 			if d.Name() == "__pycache__" || d.Name() == ".git" {
 				return fs.SkipDir
 			}
-			return os.MkdirAll(filepath.Join(to, rel), 0o755) //nolint:gosec // an app's source
+			return os.MkdirAll(filepath.Join(to, rel), 0o755)
 		}
-		data, err := os.ReadFile(path) //nolint:gosec // our own examples
+		data, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(to, rel), data, 0o644) //nolint:gosec // an app's source
+		return os.WriteFile(filepath.Join(to, rel), data, 0o644)
 	})
 }

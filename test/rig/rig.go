@@ -53,7 +53,7 @@ func Start(ctx context.Context, o Options) (*Instance, error) {
 	in := &Instance{Options: o, done: make(chan struct{})}
 	file := filepath.Join(o.Data, "run", "up.json")
 	_ = os.Remove(file)
-	in.cmd = exec.CommandContext(context.WithoutCancel(ctx), o.Binary, append([]string{"up", "--data", o.Data}, o.Args...)...) //nolint:gosec // our own binary
+	in.cmd = exec.CommandContext(context.WithoutCancel(ctx), o.Binary, append([]string{"up", "--data", o.Data}, o.Args...)...)
 	in.cmd.Stdout, in.cmd.Stderr = o.Out, o.Out
 	in.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is ours to pass on
 	if err := in.cmd.Start(); err != nil {
@@ -66,7 +66,7 @@ func Start(ctx context.Context, o Options) (*Instance, error) {
 			return Permanent(errors.New("slipway up ended before it served"))
 		default:
 		}
-		data, err := os.ReadFile(file) //nolint:gosec // our own file
+		data, err := os.ReadFile(file)
 		if err != nil {
 			return err
 		}
@@ -110,7 +110,7 @@ func (in *Instance) Child(name string) (int, error) {
 		return 0, err
 	}
 	for _, p := range procs {
-		stat, err := os.ReadFile(p) //nolint:gosec // of the kernel
+		stat, err := os.ReadFile(p)
 		if err != nil {
 			continue // it has ended
 		}
@@ -118,7 +118,7 @@ func (in *Instance) Child(name string) (int, error) {
 		if ppid, _ := strconv.Atoi(fields[1]); ppid != in.PID || fields[0] == "Z" {
 			continue
 		}
-		args, _ := os.ReadFile(filepath.Join(filepath.Dir(p), "cmdline")) //nolint:gosec // of the kernel
+		args, _ := os.ReadFile(filepath.Join(filepath.Dir(p), "cmdline"))
 		if bytes.Contains(args, []byte("\x00"+name+"\x00")) {
 			return strconv.Atoi(filepath.Base(filepath.Dir(p)))
 		}
@@ -147,7 +147,7 @@ func (in *Instance) Env(home string) []string {
 
 // Run runs a command in dir and returns what it printed on both streams.
 func (in *Instance) Run(ctx context.Context, dir, home, stdin string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // our own tests
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Env = dir, in.Env(home)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()

@@ -48,9 +48,9 @@ func dialInit(ctx context.Context, path string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close() //nolint:errcheck // only the passed socket is kept
+	defer c.Close()
 	u := c.(*net.UnixConn)
-	stop := context.AfterFunc(ctx, func() { c.Close() }) //nolint:errcheck,gosec // wakes the read below
+	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
 	if _, err := u.Write([]byte{Ask}); err != nil {
 		return nil, err
@@ -80,6 +80,6 @@ func socket(oob []byte) (net.Conn, error) {
 	}
 	unix.CloseOnExec(fds[0])
 	f := os.NewFile(uintptr(fds[0]), "app")
-	defer f.Close() //nolint:errcheck // FileConn has its own copy
+	defer f.Close()
 	return net.FileConn(f)
 }

@@ -40,7 +40,7 @@ func (k Kind) String() string {
 func ParseKind(s string) Kind {
 	for i, n := range kindNames {
 		if n == s {
-			return Kind(i) //nolint:gosec // as many as names
+			return Kind(i)
 		}
 	}
 	return KindInternal

@@ -136,7 +136,7 @@ func (b *Backoff) Reset() { b.next = 0 }
 // Wait waits for the next, longer time; it returns ctx's error when that ends first.
 func (b *Backoff) Wait(ctx context.Context) error {
 	b.next = min(max(b.Min, 2*b.next), b.Max)
-	return Sleep(ctx, b.next-time.Duration(rand.Int64N(int64(b.next/4)+1))) //nolint:gosec // jitter is no secret
+	return Sleep(ctx, b.next-time.Duration(rand.Int64N(int64(b.next/4)+1)))
 }
 
 // Sleep waits for d or for the end of ctx, whose error it then returns.

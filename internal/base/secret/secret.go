@@ -43,7 +43,7 @@ func (s *String) UnmarshalText(b []byte) error { s.s = string(b); return nil }
 // Random returns n random bytes as URL-safe text.
 func Random(n int) String {
 	b := make([]byte, n)
-	rand.Read(b) //nolint:errcheck // crypto/rand.Read never fails: it ends the program instead
+	rand.Read(b)
 	return String{base64.RawURLEncoding.EncodeToString(b)}
 }
 
@@ -59,7 +59,7 @@ func OpenBox(path string) (*Box, error) {
 	key, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		key = make([]byte, chacha20poly1305.KeySize)
-		rand.Read(key) //nolint:errcheck // as above
+		rand.Read(key)
 		err = writeNew(path, key)
 	}
 	if err != nil {
@@ -87,7 +87,7 @@ func writeNew(path string, data []byte) error {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		os.Remove(f.Name()) //nolint:errcheck,gosec // the first error is the one to tell
+		os.Remove(f.Name())
 	}
 	return err
 }
@@ -96,7 +96,7 @@ func writeNew(path string, data []byte) error {
 // must be given again to open it.
 func (b *Box) Seal(text []byte, purpose string) []byte {
 	nonce := make([]byte, b.aead.NonceSize())
-	rand.Read(nonce) //nolint:errcheck // as above
+	rand.Read(nonce)
 	return b.aead.Seal(nonce, nonce, text, []byte(purpose))
 }
 

@@ -221,7 +221,7 @@ func (e *Engine) resources(l engine.Limits) *specs.LinuxResources {
 		res.Pids = &specs.LinuxPids{Limit: &n}
 	}
 	if e.cg.has["cpu"] {
-		shares := uint64(min(max(cmp.Or(l.MilliCPU, 500)*1024/1000, 2), 262144)) //nolint:gosec // bounded
+		shares := uint64(min(max(cmp.Or(l.MilliCPU, 500)*1024/1000, 2), 262144))
 		res.CPU = &specs.LinuxCPU{Shares: &shares}
 	}
 	return res

@@ -29,7 +29,7 @@ var etcShared = []string{
 // Running sandboxes see the same folder, so files change by being replaced.
 func (e *Engine) writeEtc() error {
 	dir := filepath.Join(e.opt.Root, "etc")
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // read by apps
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	var hosts, resolv strings.Builder
@@ -59,7 +59,7 @@ func (e *Engine) writeEtc() error {
 		}
 	}
 	for _, name := range etcMounted {
-		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil { //nolint:gosec // read by apps
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
 			return err
 		}
 	}
@@ -85,7 +85,7 @@ func (e *Engine) rootfs(uid int) (string, error) {
 		return dir, nil
 	}
 	for _, d := range []string{identity, "app", "var"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil { //nolint:gosec // read by the app
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return "", err
 		}
 	}
@@ -131,7 +131,7 @@ func replace(path string, b []byte) error {
 		return nil
 	}
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, b, 0o644); err != nil { //nolint:gosec // read by the app
+	if err := os.WriteFile(tmp, b, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)
@@ -153,9 +153,9 @@ func shareEtc(from, to string) error {
 		}
 		at := filepath.Join(to, rel)
 		if d.IsDir() {
-			return os.MkdirAll(at, 0o755) //nolint:gosec // read by the app
+			return os.MkdirAll(at, 0o755)
 		}
-		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil { //nolint:gosec // read by the app
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 			return err
 		}
 		if d.Type()&fs.ModeSymlink != 0 {

@@ -42,7 +42,7 @@ func (e *Engine) Exec(ctx context.Context, id engine.ReplicaRef, c engine.Comman
 	}
 	p := specs.Process{
 		Args: c.Args, Env: environment(rec), Cwd: "/app", Terminal: c.TTY, NoNewPrivileges: true,
-		User:         specs.User{UID: uint32(rec.UID), GID: uint32(rec.UID)}, //nolint:gosec // a user number
+		User:         specs.User{UID: uint32(rec.UID), GID: uint32(rec.UID)},
 		Capabilities: &specs.LinuxCapabilities{},
 	}
 	run := e.pipes

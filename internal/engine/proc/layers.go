@@ -76,12 +76,12 @@ func (l *layers) temp() (string, error) {
 	defer l.mu.Unlock()
 	l.seq++
 	dir := filepath.Join(l.dir, fmt.Sprintf(".new-%d-%d", os.Getpid(), l.seq))
-	return dir, os.Mkdir(dir, 0o755) //nolint:gosec // readable by all apps, by contract
+	return dir, os.Mkdir(dir, 0o755)
 }
 
 // commit makes the folder the layer, unless there is one.
 func (l *layers) commit(tmp, name string) error {
-	if err := os.Chmod(tmp, 0o755); err != nil { //nolint:gosec // readable by all apps, by contract
+	if err := os.Chmod(tmp, 0o755); err != nil {
 		return err
 	}
 	note := engine.LayerInfo{Name: name, Bytes: treeSize(tmp), Created: time.Now().UTC()}
@@ -184,7 +184,7 @@ func (e *Engine) fillKept(rec record, k engine.Layer, dir string) error {
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(filepath.Dir(dir), 0o700)); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // below a closed folder
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
 	for _, l := range rec.Layers {

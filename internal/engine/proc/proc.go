@@ -183,7 +183,7 @@ func (e *Engine) installInit() error {
 		return nil
 	}
 	tmp := e.init + ".new"
-	if err := os.WriteFile(tmp, b, 0o755); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(tmp, b, 0o755); err != nil {
 		return err
 	}
 	return os.Rename(tmp, e.init)

@@ -144,7 +144,7 @@ func copyTree(from, to string) error {
 		at := filepath.Join(to, rel)
 		switch {
 		case d.IsDir():
-			return os.MkdirAll(at, 0o755) //nolint:gosec // as in layers
+			return os.MkdirAll(at, 0o755)
 		case d.Type()&fs.ModeSymlink != 0:
 			link, err := os.Readlink(p)
 			if err != nil {

@@ -266,7 +266,7 @@ func (e *Engine) stop(ctx context.Context, grace time.Duration, r *replica) erro
 	defer unix.Close(fd) //nolint:errcheck // nothing was written
 	kill := time.Now().Add(grace + 3*time.Second)
 	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 50) //nolint:gosec // a descriptor is small
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 50)
 		switch {
 		case n > 0:
 			return nil

@@ -203,7 +203,7 @@ func (s *Server) git(ctx context.Context, dir string, args ...string) *exec.Cmd 
 		"core.fsmonitor", "false",
 		"uploadpack.allowFilter", "true",
 	}
-	cmd := exec.CommandContext(ctx, "git", args...) //nolint:gosec // our own words only
+	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = dir
 	cmd.Env = []string{
 		"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + s.Root, "LC_ALL=C.UTF-8", "GIT_TERMINAL_PROMPT=0",

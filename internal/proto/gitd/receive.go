@@ -42,7 +42,7 @@ func (s *Server) writeHook() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "pre-receive"), hookScript, 0o700); err != nil { //nolint:gosec // a script is run
+	if err := os.WriteFile(filepath.Join(dir, "pre-receive"), hookScript, 0o700); err != nil {
 		return err
 	}
 	s.hooks = root

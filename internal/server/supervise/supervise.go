@@ -49,7 +49,7 @@ func Listen(ctx context.Context, name, network, addr string) (Socket, net.Addr, 
 	if err != nil {
 		return Socket{}, nil, errs.Wrap(err, errs.KindInvalid, "cannot listen on %s", addr)
 	}
-	defer l.Close() //nolint:errcheck // the descriptor taken below stays open
+	defer l.Close()
 	type filer interface{ File() (*os.File, error) }
 	if u, ok := l.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(false)
@@ -74,7 +74,7 @@ func Inherited() (map[string]net.Listener, error) {
 		if err != nil {
 			return nil, fmt.Errorf("inherited socket %s: %w", name, err)
 		}
-		f.Close() //nolint:errcheck,gosec // the listener has its own copy
+		f.Close()
 		if u, ok := l.(*net.UnixListener); ok {
 			u.SetUnlinkOnClose(false)
 		}
@@ -139,7 +139,7 @@ func (c Child) keep(ctx context.Context, self string, log *slog.Logger) error {
 }
 
 func (c Child) run(ctx context.Context, self string) error {
-	cmd := exec.CommandContext(ctx, self, c.Args...) //nolint:gosec // our own binary
+	cmd := exec.CommandContext(ctx, self, c.Args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	names := make([]string, len(c.Sockets))
 	for i, s := range c.Sockets {
@@ -157,12 +157,12 @@ func (c Child) run(ctx context.Context, self string) error {
 // Lock makes sure that only one platform runs on a data folder. The lock ends
 // with the process.
 func Lock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // in our data folder
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a descriptor is small
-		f.Close() //nolint:errcheck,gosec // the error above is told
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
 		return nil, errs.Conflict("another slipway runs on this data folder (%s is locked): stop it, or choose another with --data", path)
 	}
 	return f, nil
