@@ -112,7 +112,7 @@ func TestKilledAnywhereItConverges(t *testing.T) {
 			t.Run(strconv.FormatInt(lane, 10), func(t *testing.T) {
 				t.Parallel()
 				r := newRig(t)
-				for n := lane; n < lived.Load() && !t.Failed(); n += lanes {
+				for n := lane * stride; n < lived.Load() && !t.Failed(); n += lanes * stride {
 					if r.killedAt(n) {
 						lived.Store(n)
 					}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package apps_test
+
+const stride = 1
