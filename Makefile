@@ -3,7 +3,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-export GOTOOLCHAIN ?= local
+# The toolchain that go.mod names, fetched like any module: it has the fixes of the standard library.
+export GOTOOLCHAIN := auto
 export GOFLAGS ?= -buildvcs=false
 DATA ?= $(CURDIR)/data/demo
 GO_TOOL := go tool -modfile=tools/go.mod

@@ -1,6 +1,6 @@
 module slipway.dev/slipway
 
-go 1.26.0
+go 1.26.10
 
 require (
 	github.com/BurntSushi/toml v1.5.0

@@ -1,6 +1,6 @@
 module slipway.dev/slipway/tools
 
-go 1.26.0
+go 1.26.10
 
 tool (
 	github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -82,7 +82,7 @@ func (s *show) perform(ctx context.Context, data, pictures string) error {
 		{"see the viewer's name", func() error { return page.See("#viewer", user) }},
 		{"see the chart", func() error { return page.See("#chart .main-svg", "") }},
 		{"change the dropdown", func() error { return choose(page, "virginica") }},
-		{"see chart and summary change", func() error { return errors.Join(page.See("#summary", "virginica"), picture("app")) }},
+		{"see chart and summary change", func() error { return errors.Join(page.See("#summary", "50 flowers of virginica"), picture("app")) }},
 		{"push a code change", func() error {
 			if err := r.Edit("app.py", `H1("Iris explorer")`, `H1("Iris, second edition")`); err != nil {
 				return err

@@ -76,7 +76,7 @@ func (p *Page) Click(css string) error {
 // ClickText clicks the innermost visible element whose whole text is text.
 func (p *Page) ClickText(text string) error {
 	return p.Until("an element with the text "+text, fmt.Sprintf(`(() => {
-		const all = [...document.querySelectorAll('body *')].filter(e => e.textContent.trim() === %s && e.offsetParent !== null);
+		const all = [...document.querySelectorAll('body *')].filter(e => e instanceof HTMLElement && e.textContent.trim() === %s && e.offsetParent !== null);
 		const e = all.at(-1);
 		if (!e) return false;
 		for (const type of ['pointerdown', 'mousedown', 'pointerup', 'mouseup', 'click'])
