@@ -45,7 +45,7 @@ var imports = map[string][]string{
 	"internal/platform":         {"internal/engine"},
 	"internal/server/supervise": {},
 	"internal/server": {
-		"client", "internal/api", "internal/build", "internal/control/apps", "internal/control/people", "internal/engine",
+		"client", "internal/api", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/engine",
 		"internal/engine/proc", "internal/gateway", "internal/link", "internal/pages", "internal/platform",
 		"internal/proto/gitd", "internal/proto/idp", "internal/server/supervise", "internal/session", "internal/store", "internal/cli",
 	},

@@ -117,7 +117,7 @@ func streams(t *testing.T, w *world, url string) error {
 	if n != 5 || last-first < 500*time.Millisecond {
 		return fmt.Errorf("%d events, the first after %s, the last after %s: they were held back", n, first, last)
 	}
-	return echoWhileSending(t.Context(), c, url+"upload")
+	return echoWhileSending(t.Context(), c, url+"upload/")
 }
 
 func echoWhileSending(ctx context.Context, c *http.Client, target string) error {

@@ -1,6 +1,6 @@
 import asyncio
 
-from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 VERSION = "one"
@@ -27,13 +27,17 @@ def stream():
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
-@app.post("/upload")
-async def upload(request: Request):
-    async def echo():
-        async for chunk in request.stream():
-            yield chunk
+async def echo(scope, receive, send):
+    """Sends back each piece of the body as it comes."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    more = True
+    while more:
+        message = await receive()
+        more = message.get("more_body", False)
+        await send({"type": "http.response.body", "body": message.get("body", b""), "more_body": more})
 
-    return StreamingResponse(echo(), media_type="application/octet-stream")
+
+app.mount("/upload", echo)
 
 
 @app.websocket("/ws")
