@@ -27,15 +27,15 @@ demo-check: build ## the same on free ports with a headless browser, then tear d
 build: $(INIT) ## bin/slipway and bin/demo
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/slipway ./test/demo
 
-$(INIT): $(wildcard cmd/slipway-init/*.go) go.mod
+$(INIT): $(wildcard cmd/slipway-init/*.go internal/engine/inside/*.go internal/base/loop/*.go internal/base/dial/*.go) go.mod
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@ ./cmd/slipway-init
 
 test: ## set up what tests need and pass them all
 	@./tools/setup test
 	@$(MAKE) --no-print-directory build lint unit test-e2e demo-check
 
-unit: $(INIT)
-	$(GO_TOOL) gotestsum --format pkgname -- -race -shuffle=on -timeout 20m $$(go list ./... | grep -v /test/)
+unit: $(INIT) ## unit and contract tests, with the race detector, real sandboxes and real packages
+	SLIPWAY_TEST_ONLINE=1 SLIPWAY_TEST_BUILDS=1 $(GO_TOOL) gotestsum --format pkgname -- -race -shuffle=on -timeout 20m $$(go list ./... | grep -v /test/)
 
 test-e2e: build
 	$(GO_TOOL) gotestsum --format testname -- -race -shuffle=on -timeout 20m -count=1 ./test/...

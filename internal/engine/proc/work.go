@@ -189,6 +189,13 @@ func (e *Engine) start(ctx context.Context, rec record, r *replica) error {
 	}
 	pid, born := e.runcState(r.cid)
 	if pid == 0 {
+		e.mu.Lock()
+		r.refresh()
+		ended := r.task && r.state.Phase == inside.Exited
+		e.mu.Unlock()
+		if ended { // sooner than we looked: the next step records it
+			return nil
+		}
 		tail, _ := os.ReadFile(r.path("init.log"))
 		return fmt.Errorf("the init ended at once: %s", tail)
 	}
