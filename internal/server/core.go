@@ -92,11 +92,7 @@ func (c *core) open(ctx context.Context) error {
 	if c.db, err = store.Open(ctx, c.data.Database()); err != nil {
 		return err
 	}
-	c.engine, err = proc.New(proc.Options{
-		Root: c.data.Engine(), Log: c.log.With("part", "engine"), Memory: c.cfg.AppMemoryMB << 20,
-		Links: map[string]string{platformLink: c.data.Run("platform.sock")},
-	})
-	if err != nil {
+	if c.engine, err = proc.New(engineOptions(c.cfg, c.log.With("part", "engine"))); err != nil {
 		return err
 	}
 	c.build = build.New(build.Options{

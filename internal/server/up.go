@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +20,8 @@ import (
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/logs"
 	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/internal/engine"
+	"slipway.dev/slipway/internal/engine/proc"
 	"slipway.dev/slipway/internal/platform"
 	"slipway.dev/slipway/internal/server/supervise"
 )
@@ -83,14 +86,31 @@ func up(ctx context.Context, cfg platform.Config, out io.Writer) error {
 		if err := waitReady(ctx, cfg.Metrics); err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "Ready in %.1f s. Ctrl-C stops it; apps go on while a part restarts.\n", time.Since(began).Seconds())
+		fmt.Fprintf(out, "Ready in %.1f s. Ctrl-C stops it and its apps; the next start goes on where it was.\n", time.Since(began).Seconds())
 		return writeJSON(upFile(cfg.Data), run)
 	})
 	err = supervise.Run(ctx, log,
 		supervise.Child{Name: "gateway", Args: []string{"gateway", "--config", configFile(cfg.Data)}, Sockets: sockets[:2]},
 		supervise.Child{Name: "core", Args: []string{"core", "--config", configFile(cfg.Data)}, Sockets: sockets[2:]},
 	)
-	return errors.Join(err, g.Stop())
+	return errors.Join(err, g.Stop(), halt(cfg, log))
+}
+
+// halt stops the apps' sandboxes: whoever stops the platform wants the machine
+// back. Only a restart of a part leaves them running.
+func halt(cfg platform.Config, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return proc.Halt(ctx, engineOptions(cfg, log))
+}
+
+// engineOptions are the same for the core's engine and for what stops it.
+func engineOptions(cfg platform.Config, log *slog.Logger) proc.Options {
+	data := platform.Folder(cfg.Data)
+	return proc.Options{
+		Root: data.Engine(), Log: log, Memory: cfg.AppMemoryMB << 20, Isolation: engine.Isolation(cfg.Isolation),
+		Links: map[string]string{platformLink: data.Run("platform.sock")},
+	}
 }
 
 // listen opens all sockets, the gateway's two first, and writes the ports that

@@ -168,7 +168,7 @@ func demo(ctx context.Context, args []string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	log, err := os.OpenFile(filepath.Join(dir, "slipway.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(dir, "slipway.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,8 @@ func demo(ctx context.Context, args []string) error {
 		up = append(up, "--config", config)
 	}
 	if err := s.start(ctx, dir, up, log); err != nil {
-		return fmt.Errorf("%w (its log: %s)", err, log.Name())
+		text, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("%w\n%s\n(its log: %s)", err, tail(text, 1500), log.Name())
 	}
 	if !s.serves(ctx) {
 		r, err := s.repo(ctx, dir)

@@ -79,7 +79,7 @@ func newWorld(t *testing.T) *world {
 	w.in = in
 	t.Cleanup(func() {
 		w.deleteApps(t)
-		if err := in.Stop(); err != nil {
+		if err := w.in.Stop(); err != nil {
 			t.Error(err)
 		}
 		for _, secret := range []string{adminPassword, password("alice"), "s3cr3t-value"} {

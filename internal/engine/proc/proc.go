@@ -73,20 +73,7 @@ type Engine struct {
 
 // New opens the engine, adopts what runs and goes on with what was begun.
 func New(opt Options) (*Engine, error) {
-	if opt.FirstUID == 0 {
-		opt.FirstUID = 200000
-	}
-	if opt.Memory == 0 {
-		opt.Memory = 512 << 20
-	}
-	if opt.PIDs == 0 {
-		opt.PIDs = 512
-	}
-	e := &Engine{
-		opt: opt, group: loop.New(context.Background(), opt.Log), slots: make(chan struct{}, 4),
-		objects: map[engine.Ref]*object{}, volumes: map[engine.Ref]*volume{},
-		wakes: map[int]func(engine.Ref){}, rootMade: map[int]bool{},
-	}
+	e := newEngine(opt)
 	if err := e.check(); err != nil {
 		return nil, err
 	}
@@ -104,8 +91,40 @@ func New(opt Options) (*Engine, error) {
 	return e, nil
 }
 
+func newEngine(opt Options) *Engine {
+	if opt.FirstUID == 0 {
+		opt.FirstUID = 200000
+	}
+	if opt.Memory == 0 {
+		opt.Memory = 512 << 20
+	}
+	if opt.PIDs == 0 {
+		opt.PIDs = 512
+	}
+	return &Engine{
+		opt: opt, group: loop.New(context.Background(), opt.Log), slots: make(chan struct{}, 4),
+		objects: map[engine.Ref]*object{}, volumes: map[engine.Ref]*volume{},
+		wakes: map[int]func(engine.Ref){}, rootMade: map[int]bool{},
+	}
+}
+
 // open prepares the machine and goes on where the last engine stopped.
 func (e *Engine) open() error {
+	if err := e.prepare(); err != nil {
+		return err
+	}
+	if e.net != nil {
+		e.net.sweep(e.objects)
+	}
+	for _, ob := range e.objects {
+		e.group.Spawn("object", func(ctx context.Context) error { return e.work(ctx, ob) })
+	}
+	e.group.Go("scan", e.scan)
+	return nil
+}
+
+// prepare finds out what the machine can do and what an earlier engine left.
+func (e *Engine) prepare() error {
 	opt := e.opt
 	e.layers = &layers{dir: filepath.Join(opt.Root, "layers"), used: e.layerUsed}
 	if err := errors.Join(e.layers.sweep(), e.installInit(), e.loadUIDs()); err != nil {
@@ -118,11 +137,7 @@ func (e *Engine) open() error {
 	var why []string
 	e.net, why = newNetwork(opt)
 	e.why = append(e.why, why...)
-	if err := errors.Join(e.writeEtc(), e.load()); err != nil {
-		return err
-	}
-	e.group.Go("scan", e.scan)
-	return nil
+	return errors.Join(e.writeEtc(), e.load())
 }
 
 // lock keeps a second engine out of the folder. A killed engine's lock is free
@@ -198,7 +213,7 @@ func (e *Engine) Close() error {
 	return err
 }
 
-// load reads the objects of an earlier life and starts their workers.
+// load reads the objects of an earlier life.
 func (e *Engine) load() error {
 	dirs, err := os.ReadDir(filepath.Join(e.opt.Root, "objects"))
 	if err != nil {
@@ -223,16 +238,7 @@ func (e *Engine) load() error {
 		}
 		e.objects[ob.ref] = ob
 	}
-	if err := e.loadVolumes(); err != nil {
-		return err
-	}
-	if e.net != nil {
-		e.net.sweep(e.objects)
-	}
-	for _, ob := range e.objects {
-		e.group.Spawn("object", func(ctx context.Context) error { return e.work(ctx, ob) })
-	}
-	return nil
+	return e.loadVolumes()
 }
 
 // adopt finds the replicas of an object that were started earlier.

@@ -1,0 +1,56 @@
+package proc
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/internal/engine"
+	"slipway.dev/slipway/internal/engine/inside"
+)
+
+// Halt stops every sandbox gracefully and forgets nothing: the next engine on
+// the folder starts what is wanted again. It is for a machine's administrator
+// who stops the platform, when no engine runs; an engine that merely ends
+// leaves its sandboxes running. A task under way is Lost.
+func Halt(ctx context.Context, opt Options) error {
+	e := newEngine(opt)
+	if err := e.check(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(e.opt.Root); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err := e.lock(); err != nil {
+		return err
+	}
+	defer e.Close() //nolint:errcheck // nothing of its own is under way
+	if err := e.prepare(); err != nil {
+		return err
+	}
+	var stops []func(context.Context) error
+	for _, ob := range e.objects {
+		for _, r := range ob.replicas {
+			stops = append(stops, func(ctx context.Context) error { return e.halt(ctx, ob, r) })
+		}
+	}
+	return loop.Run(ctx, stops...)
+}
+
+func (e *Engine) halt(ctx context.Context, ob *object, r *replica) error {
+	if err := e.stop(ctx, ob.rec.Grace, r); err != nil {
+		return err
+	}
+	if err := e.clear(ctx, r); err != nil {
+		return err
+	}
+	if ob.ref.Kind != engine.KindWorkload {
+		return nil
+	}
+	// Without it the next engine would see a crash, and wait before it starts.
+	if err := os.Remove(r.priv(inside.StateFile)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package e2e_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"slipway.dev/slipway/test/rig"
+)
+
+// TestStopAndStart stops the platform as Ctrl-C does, which gives the machine
+// back, and starts it again: people, apps and their URLs are as they were.
+// Then it is killed, and its apps go on.
+func TestStopAndStart(t *testing.T) {
+	w := newWorld(t)
+	push(t, w, "probe", "keeps")
+	url := w.in.Hosts.App("keeps", false)
+	text, err := w.fetch([]string{"alice", url})
+	ok(t, err)
+	ok(t, matches(text, []string{"^HTTP 200"}))
+
+	ok(t, w.in.Stop())
+	if n := sandboxes(t, w.in.Data); n != 0 {
+		t.Errorf("%d sandboxes are left after the stop", n)
+	}
+	var log bytes.Buffer
+	o := w.in.Options
+	o.Args = []string{"--listen", "127.0.0.1:" + w.in.Hosts.Port}
+	o.Out = &log
+	again := func() {
+		w.in, err = rig.Start(t.Context(), o)
+		ok(t, err, log.String())
+		ok(t, rig.Until(t.Context(), 30*time.Second, func() error {
+			text, err := w.fetch([]string{"alice", url})
+			if err == nil {
+				err = matches(text, []string{"^HTTP 200"})
+			}
+			return err
+		}), log.String())
+	}
+	again()
+
+	before := sandboxes(t, w.in.Data)
+	w.in.Kill()
+	if n := sandboxes(t, w.in.Data); n != before || n == 0 {
+		t.Errorf("of %d sandboxes %d go on after a crash", before, n)
+	}
+	again()
+	if n := sandboxes(t, w.in.Data); n != before {
+		t.Errorf("of %d sandboxes %d were adopted", before, n)
+	}
+}
+
+// firstProcess is PID 1 of a namespace below ours.
+var firstProcess = regexp.MustCompile(`(?m)^NSpid:\t\d+\t1$`)
+
+// sandboxes counts the inits that run from a data folder.
+func sandboxes(t *testing.T, data string) int {
+	t.Helper()
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	ok(t, err)
+	n := 0
+	for _, p := range procs {
+		mounts, err := os.ReadFile(filepath.Join(p, "mountinfo"))
+		status, serr := os.ReadFile(filepath.Join(p, "status"))
+		if err == nil && serr == nil && firstProcess.Match(status) && bytes.Contains(mounts, []byte(data)) {
+			n++
+		}
+	}
+	return n
+}
