@@ -111,7 +111,7 @@ func (c *core) receive(ctx context.Context, repo string, push gitd.Push, out io.
 	if err != nil {
 		return err
 	}
-	return c.tellEnd(ctx, out, repo, end)
+	return tellEnd(out, repo, end)
 }
 
 func tellStep(out io.Writer, s slipway.DeployStep) {
@@ -132,14 +132,10 @@ func tellStep(out io.Writer, s slipway.DeployStep) {
 	}
 }
 
-func (c *core) tellEnd(ctx context.Context, out io.Writer, repo string, d slipway.Deploy) error {
+func tellEnd(out io.Writer, repo string, d slipway.Deploy) error {
 	switch d.State {
 	case slipway.DeployLive, slipway.DeployDraining:
-		app, err := c.apps.Get(ctx, repo)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "\nRelease %d of %s is live: %s\n\n", d.Release, repo, c.hosts.App(repo, app.Isolated))
+		fmt.Fprintf(out, "\nRelease %d of %s is live.\n\n", d.Release, repo) // below its address
 		return nil
 	case slipway.DeploySuperseded:
 		return errs.Conflict("a newer push took over")

@@ -111,13 +111,17 @@ func (s *show) start(ctx context.Context, data string, args []string, log io.Wri
 	if err != nil {
 		return err
 	}
-	return s.step("first administrator", func() error {
+	err = s.step("first administrator", func() error {
 		out, err := s.in.Run(ctx, "", s.who.Home, s.who.Password, binary, "bootstrap", "--data", data, "--name", user, "--password-stdin")
-		if err != nil && strings.Contains(out, "exists") {
+		if err != nil && strings.Contains(out, "already") {
 			return nil // from an earlier start
 		}
 		return err
 	})
+	if err != nil {
+		err = errors.Join(err, s.in.Stop())
+	}
+	return err
 }
 
 // serves reports whether the app has a release and answers.
