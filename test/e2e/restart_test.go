@@ -2,9 +2,6 @@ package e2e_test
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
-	"regexp"
 	"testing"
 	"time"
 
@@ -23,7 +20,7 @@ func TestStopAndStart(t *testing.T) {
 	ok(t, matches(text, []string{"^HTTP 200"}))
 
 	ok(t, w.in.Stop())
-	if n := sandboxes(t, w.in.Data); n != 0 {
+	if n := sandboxes(t, w.in); n != 0 {
 		t.Errorf("%d sandboxes are left after the stop", n)
 	}
 	var log bytes.Buffer
@@ -43,32 +40,20 @@ func TestStopAndStart(t *testing.T) {
 	}
 	again()
 
-	before := sandboxes(t, w.in.Data)
+	before := sandboxes(t, w.in)
 	w.in.Kill()
-	if n := sandboxes(t, w.in.Data); n != before || n == 0 {
+	if n := sandboxes(t, w.in); n != before || n == 0 {
 		t.Errorf("of %d sandboxes %d go on after a crash", before, n)
 	}
 	again()
-	if n := sandboxes(t, w.in.Data); n != before {
+	if n := sandboxes(t, w.in); n != before {
 		t.Errorf("of %d sandboxes %d were adopted", before, n)
 	}
 }
 
-// firstProcess is PID 1 of a namespace below ours.
-var firstProcess = regexp.MustCompile(`(?m)^NSpid:\t\d+\t1$`)
-
-// sandboxes counts the inits that run from a data folder.
-func sandboxes(t *testing.T, data string) int {
+func sandboxes(t *testing.T, in *rig.Instance) int {
 	t.Helper()
-	procs, err := filepath.Glob("/proc/[0-9]*")
+	pids, err := in.Sandboxes()
 	ok(t, err)
-	n := 0
-	for _, p := range procs {
-		mounts, err := os.ReadFile(filepath.Join(p, "mountinfo"))
-		status, serr := os.ReadFile(filepath.Join(p, "status"))
-		if err == nil && serr == nil && firstProcess.Match(status) && bytes.Contains(mounts, []byte(data)) {
-			n++
-		}
-	}
-	return n
+	return len(pids)
 }

@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -124,6 +125,27 @@ func (in *Instance) Child(name string) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("no child %q", name)
+}
+
+// firstProcess is PID 1 of a namespace below ours.
+var firstProcess = regexp.MustCompile(`(?m)^NSpid:\t\d+\t1$`)
+
+// Sandboxes returns the process ids of the inits that run from the data folder.
+func (in *Instance) Sandboxes() ([]int, error) {
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, p := range procs {
+		mounts, err := os.ReadFile(filepath.Join(p, "mountinfo"))
+		status, serr := os.ReadFile(filepath.Join(p, "status"))
+		if err == nil && serr == nil && firstProcess.Match(status) && bytes.Contains(mounts, []byte(in.Data)) {
+			pid, _ := strconv.Atoi(filepath.Base(p))
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
 }
 
 // KillChild kills the gateway or the core as a crash would.
