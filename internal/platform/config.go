@@ -201,7 +201,7 @@ func (f Folder) Policy() string         { return filepath.Join(string(f), "gatew
 // Make makes the folders that must be there before anything starts. Only the
 // platform's user may enter.
 func (f Folder) Make() error {
-	for _, dir := range []string{"", "run", "secrets", "tls", "repos", "engine", "core", "gateway"} {
+	for _, dir := range []string{"", "run", "run/apps", "secrets", "tls", "repos", "engine", "core", "gateway"} {
 		if err := os.MkdirAll(filepath.Join(string(f), dir), 0o700); err != nil {
 			return errs.Wrap(err, errs.KindInvalid, "cannot make the data folder %s", f)
 		}

@@ -109,7 +109,7 @@ func engineOptions(cfg platform.Config, log *slog.Logger) proc.Options {
 	data := platform.Folder(cfg.Data)
 	return proc.Options{
 		Root: data.Engine(), Log: log, Memory: cfg.AppMemoryMB << 20, Isolation: engine.Isolation(cfg.Isolation),
-		Links: map[string]string{platformLink: data.Run("platform.sock")},
+		Links: map[string]string{platformLink: data.Run("apps/platform.sock")},
 	}
 }
 
@@ -123,7 +123,8 @@ func listen(ctx context.Context, cfg *platform.Config) ([]supervise.Socket, erro
 		{sockMetrics, "tcp", cfg.Metrics},
 		{sockCore, "unix", data.Run("core.sock")},
 		{sockLink, "unix", data.Run("link.sock")},
-		{sockPlatform, "unix", data.Run("platform.sock")},
+		// In a folder of its own: every sandbox sees that folder.
+		{sockPlatform, "unix", data.Run("apps/platform.sock")},
 		{sockAdmin, "unix", data.Run("admin.sock")},
 	} {
 		socket, addr, err := supervise.Listen(ctx, s.name, s.network, s.addr)

@@ -52,6 +52,13 @@ def platform_files():
         raise OSError("the platform's database is not to be seen")
 
 
+def platform_sockets():
+    found = [l for l in Path("/proc/net/unix").read_text().splitlines() if "core.sock" in l or "admin.sock" in l]
+    found += [p for p in Path("/").glob("*/**/core.sock")]
+    if not found:
+        raise OSError("the platform's sockets are not to be seen")
+
+
 def become_root():
     subprocess.run(["/bin/su", "-c", "true"], check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=5)
 
@@ -96,6 +103,7 @@ PROBES = {
     "write to the system": lambda: write("/usr/bin/x"),
     "see other processes": processes,
     "find the platform's database": platform_files,
+    "find the platform's sockets": platform_sockets,
     "read the shadow file": lambda: read("/etc/shadow"),
     "mount": lambda: call(libc.mount(b"none", b"/tmp", b"tmpfs", 0, None)),
     "make a user namespace": lambda: call(libc.unshare(0x10000000)),
