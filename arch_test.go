@@ -39,7 +39,7 @@ var imports = map[string][]string{
 	"internal/control/access":   {},
 	"internal/control/people":   {"internal/control/access", "internal/link", "internal/session", "internal/store"},
 	"internal/control/apps":     {"internal/build", "internal/control/access", "internal/engine", "internal/link", "internal/plan", "internal/store"},
-	"internal/pages":            {"internal/control/apps", "internal/control/people", "internal/control/access"},
+	"internal/pages":            {"internal/control/apps", "internal/control/people", "internal/control/access", "internal/session"},
 	"internal/api":              {"client", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/engine"},
 	"internal/cli":              {"client", "internal/ignore"},
 	"internal/platform":         {"internal/engine"},

@@ -1,10 +1,13 @@
 package gateway_test
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +55,9 @@ func TestWhoMayOpen(t *testing.T) {
 	}
 }
 
+// random is a nonce that a browser gets before it signs in, and its hash.
+var random = regexp.MustCompile(`\b(slipway-handoff=|state=)[A-Za-z0-9_-]{43}`)
+
 // What is not there and what may not be opened answer with the same bytes.
 func TestExistenceIsHidden(t *testing.T) {
 	r := start(t)
@@ -63,10 +69,11 @@ func TestExistenceIsHidden(t *testing.T) {
 	dump := func(a answer) string {
 		a.Header.Del("X-Request-Id")
 		a.Header.Del("Date")
-		return fmt.Sprint(a.StatusCode, a.Header, a.body)
+		return random.ReplaceAllString(fmt.Sprint(a.StatusCode, a.Header, a.body), "RANDOM")
 	}
 	for _, headers := range [][]string{
 		{page},
+		{page, asked},
 		{"Accept: application/json"},
 		{page, "Sec-Fetch-Mode: cors"},
 		{page, as("bob", base)},
@@ -120,6 +127,9 @@ func TestAskingToSignIn(t *testing.T) {
 		if err != nil || u.Host != "auth-"+base || u.Path != "/login/handoff" || u.Query().Get("to") != origin+"/secret/a%20b?x=1&y=2" {
 			t.Error(got.Header.Get("Location"))
 		}
+		if c := got.Cookies(); len(c) != 1 || u.Query().Get("state") != stateOf(c[0].Value) {
+			t.Error("not bound to the browser:", got.Header)
+		}
 	}
 }
 
@@ -166,11 +176,63 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+// nonce is what a gateway has left in a browser that it sent to sign in.
+const nonce = "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+
+var asked, bound = "Cookie: slipway-handoff=" + nonce, "&state=" + stateOf(nonce)
+
+func stateOf(nonce string) string {
+	sum := sha256.Sum256([]byte(nonce))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// Somebody else's sign-in link must not sign a browser in that did not ask.
+func TestHandoffIsBoundToTheBrowser(t *testing.T) {
+	r := start(t)
+	const link = origin + "/_slipway/session?code=good&to=/iris/"
+	for _, c := range []struct{ state, cookie string }{
+		{"", "Cookie: a=b"},
+		{"", asked},
+		{stateOf(nonce), "Cookie: a=b"},
+		{stateOf("mallory"), asked},
+		{stateOf(nonce), "Cookie: __Host-slipway-handoff=" + nonce},
+		{"x", asked},
+		{stateOf(""), "Cookie: slipway-handoff="},
+	} {
+		got := r.ask("GET", link+"&state="+c.state, c.cookie)
+		u, err := url.Parse(got.Header.Get("Location"))
+		if err != nil || got.StatusCode != 302 || u.Host != "auth-"+base || u.Query().Get("to") != origin+"/iris/" {
+			t.Fatalf("%+v: %s %v", c, got.Status, got.Header)
+		}
+		set := got.Cookies()
+		if len(set) != 1 || set[0].Name != "slipway-handoff" || !set[0].HttpOnly || set[0].SameSite != http.SameSiteLaxMode ||
+			set[0].Path != "/" || set[0].Domain != "" || set[0].MaxAge != 600 {
+			t.Fatalf("%+v: %v", c, set)
+		}
+		if (c.cookie == asked) != (set[0].Value == nonce) {
+			t.Errorf("%+v: other tabs do not come back: %v", c, set)
+		}
+		state := u.Query().Get("state")
+		if state != stateOf(set[0].Value)+".2" {
+			t.Errorf("state %q", state)
+		}
+		// In vain again: no third time.
+		got = r.ask("GET", link+"&state="+state, page)
+		if got.StatusCode != 400 || len(got.Cookies()) != 0 || !strings.Contains(got.body, "cookie") || !strings.Contains(got.body, "Sign in again") {
+			t.Errorf("%+v: %s %s", c, got.Status, got.body)
+		}
+		got = r.ask("GET", link+"&state="+state, "Cookie: slipway-handoff="+set[0].Value)
+		if c := got.Cookies(); got.StatusCode != 302 || len(c) != 1 || c[0].Name != "slipway-session" {
+			t.Errorf("the second time: %s %v", got.Status, got.Header)
+		}
+	}
+}
+
 func TestBeginAndEndOfASession(t *testing.T) {
 	r := start(t)
 	isolated := "http://iris-" + base
 	for _, o := range []string{origin, isolated} {
-		got := r.ask("GET", o+"/_slipway/session?code=good&to=%2Firis%2Fa%3Fb%3Dc")
+		got := r.ask("GET", o+"/_slipway/session?code=good&to=%2Firis%2Fa%3Fb%3Dc"+bound, asked)
 		if got.StatusCode != 302 || got.Header.Get("Location") != "/iris/a?b=c" {
 			t.Error(got.Status, got.Header)
 		}
@@ -182,16 +244,16 @@ func TestBeginAndEndOfASession(t *testing.T) {
 		}
 	}
 	for _, to := range []string{"https://evil.example/", "//evil.example", "/\\evil.example", "javascript:x", "", "/%0d%0aX:y"} {
-		got := r.ask("GET", origin+"/_slipway/session?code=good&to="+url.QueryEscape(to))
+		got := r.ask("GET", origin+"/_slipway/session?code=good&to="+url.QueryEscape(to)+bound, asked)
 		if l := got.Header.Get("Location"); l != "/" && l != "/%0d%0aX:y" {
 			t.Errorf("sent to %q for %q", l, to)
 		}
 	}
-	if got := r.ask("GET", origin+"/_slipway/session?code=bad", page); got.StatusCode != 400 || len(got.Cookies()) != 0 {
+	if got := r.ask("GET", origin+"/_slipway/session?code=bad"+bound, page, asked); got.StatusCode != 400 || len(got.Cookies()) != 0 {
 		t.Error("a bad code:", got.Status, got.Cookies())
 	}
 	r.away.Store(true)
-	if got := r.ask("GET", origin+"/_slipway/session?code=good", page); got.StatusCode != 503 {
+	if got := r.ask("GET", origin+"/_slipway/session?code=good"+bound, page, asked); got.StatusCode != 503 {
 		t.Error("without the core:", got.Status)
 	}
 	got := r.ask("GET", origin+"/_slipway/logout", as("bob", base))
@@ -207,7 +269,7 @@ func TestBeginAndEndOfASession(t *testing.T) {
 
 func TestSecureCookie(t *testing.T) {
 	r := start(t, withTLS)
-	got := r.ask("GET", "https://"+base+"/_slipway/session?code=good&to=/x")
+	got := r.ask("GET", "https://"+base+"/_slipway/session?code=good&to=/x"+bound, "Cookie: __Host-slipway-handoff="+nonce)
 	c := got.Cookies()
 	if len(c) != 1 || c[0].Name != "__Host-slipway-session" || !c[0].Secure || !c[0].HttpOnly || c[0].Path != "/" || c[0].Domain != "" {
 		t.Error(c)

@@ -3,7 +3,6 @@ package gateway
 import (
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -112,11 +111,7 @@ func (s *Server) askSignIn(w http.ResponseWriter, r *http.Request, x *exchange) 
 		s.problem(w, r, http.StatusUnauthorized, "Sign in to use this app: open it in the browser again.")
 		return
 	}
-	redirect(w, r, http.StatusFound, handoff(x.policy.Hosts, selfURL(r, x)))
-}
-
-func handoff(h slipway.Hosts, to string) string {
-	return h.Auth() + "/login/handoff?to=" + url.QueryEscape(to)
+	redirect(w, r, http.StatusFound, session.Handoff(w, r, x.policy.Hosts, selfURL(r, x), false))
 }
 
 // isNavigation: a browser opens a page, and would follow a redirect on the screen.
@@ -143,28 +138,44 @@ func (s *Server) serveOurs(w http.ResponseWriter, r *http.Request, x *exchange) 
 	}
 	switch r.URL.Path {
 	case "/" + ours + "/session":
-		q := r.URL.Query()
-		to := localPath(q.Get("to"))
-		token, expires, err := s.Policy.Exchange(r.Context(), q.Get("code"), x.host)
-		switch {
-		case errs.Is(err, errs.KindUnavailable):
-			s.away(w, r)
-			return
-		case err != nil:
-			s.Log.InfoContext(r.Context(), "a sign-in was not completed", "error", err)
-			s.page(w, r, http.StatusBadRequest, view{
-				Title: "This sign-in link has expired", Text: "It can be used once, within a minute.",
-				Link: handoff(hosts, hosts.Scheme+"://"+r.Host+to), LinkText: "Sign in again",
-			})
-			return
-		}
-		s.setSession(w, hosts, token, expires)
-		redirect(w, r, http.StatusFound, to)
+		s.takeSession(w, r, x)
 	case "/" + ours + "/logout":
 		s.setSession(w, hosts, "", time.Time{})
 		redirect(w, r, http.StatusFound, hosts.Auth()+"/logout")
 	default:
 		s.notFound(w, r)
+	}
+}
+
+// takeSession begins a session of a one-time code, in the browser that asked
+// for it. Any other is sent to ask itself, once.
+func (s *Server) takeSession(w http.ResponseWriter, r *http.Request, x *exchange) {
+	hosts, q := x.policy.Hosts, r.URL.Query()
+	to := localPath(q.Get("to"))
+	self := hosts.Scheme + "://" + r.Host + to
+	failed := func(title, text string) {
+		s.page(w, r, http.StatusBadRequest, view{
+			Title: title, Text: text, Link: session.HandoffURL(hosts, self, ""), LinkText: "Sign in again",
+		})
+	}
+	if bound, again := session.Bound(r, hosts, q.Get("state")); !bound {
+		if again {
+			failed("The sign-in was not completed", "The browser did not send back the cookie with which it asked. Allow cookies for this site and try again.")
+			return
+		}
+		redirect(w, r, http.StatusFound, session.Handoff(w, r, hosts, self, true))
+		return
+	}
+	token, expires, err := s.Policy.Exchange(r.Context(), q.Get("code"), x.host)
+	switch {
+	case errs.Is(err, errs.KindUnavailable):
+		s.away(w, r)
+	case err != nil:
+		s.Log.InfoContext(r.Context(), "a sign-in was not completed", "error", err)
+		failed("This sign-in link has expired", "It can be used once, within a minute.")
+	default:
+		s.setSession(w, hosts, token, expires)
+		redirect(w, r, http.StatusFound, to)
 	}
 }
 

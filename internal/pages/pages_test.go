@@ -2,6 +2,8 @@ package pages_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"html"
 	"io"
@@ -21,6 +23,7 @@ import (
 	"slipway.dev/slipway/internal/control/people"
 	"slipway.dev/slipway/internal/link"
 	"slipway.dev/slipway/internal/pages"
+	"slipway.dev/slipway/internal/session"
 	"slipway.dev/slipway/internal/store"
 )
 
@@ -57,6 +60,11 @@ func newWorld(t *testing.T) *world {
 			manage.ServeHTTP(rw, r)
 		default:
 			if r.URL.Path == "/_slipway/session" {
+				if bound, again := session.Bound(r, w.hosts, r.URL.Query().Get("state")); !bound && !again {
+					to := w.hosts.Scheme + "://" + r.Host + r.URL.Query().Get("to")
+					http.Redirect(rw, r, session.Handoff(rw, r, w.hosts, to, true), http.StatusFound)
+					return
+				}
 				if _, _, err := w.Exchange(r.Context(), r.URL.Query().Get("code"), host); err != nil {
 					rw.WriteHeader(http.StatusBadRequest)
 					return
@@ -155,7 +163,8 @@ func (b *browser) get(t *testing.T, target string) answer {
 func (b *browser) signIn(t *testing.T, name, password, target string) answer {
 	t.Helper()
 	a := b.get(t, target)
-	return b.do(t, http.MethodPost, b.w.hosts.Auth()+"/login", url.Values{"username": {name}, "password": {password}, "to": {field(a.text, "to")}})
+	form := url.Values{"username": {name}, "password": {password}, "to": {field(a.text, "to")}, "state": {field(a.text, "state")}}
+	return b.do(t, http.MethodPost, b.w.hosts.Auth()+"/login", form)
 }
 
 // field is the value of a form's hidden field.
@@ -185,7 +194,7 @@ func TestSignInToPortal(t *testing.T) {
 	b := w.browser(t)
 	a := b.get(t, w.hosts.API()+"/")
 	wants(t, a, 200, "Sign in", "the Portal")
-	if !strings.HasPrefix(a.url, w.hosts.Auth()+"/login?to=") {
+	if !strings.HasPrefix(a.url, w.hosts.Auth()+"/login?") {
 		t.Fatalf("at %s", a.url)
 	}
 	csp := a.header.Get("Content-Security-Policy")
@@ -238,8 +247,73 @@ func TestSignInToPortal(t *testing.T) {
 	if !strings.HasPrefix(a.url, w.hosts.Auth()+"/login") {
 		t.Errorf("still in at %s", a.url)
 	}
-	a = b.get(t, w.hosts.API()+"/_slipway/session?code=none&to=/portal")
+	b.c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	a = b.get(t, w.hosts.API()+"/portal")
+	to, err := url.Parse(a.header.Get("Location"))
+	ok(t, err)
+	a = b.get(t, w.hosts.API()+"/_slipway/session?code=none&to=/portal&state="+to.Query().Get("state"))
 	wants(t, a, 400, "has expired", "Sign in again")
+}
+
+// Somebody else's sign-in link must not sign a browser in that did not ask.
+func TestHandoffIsBoundToTheBrowser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	mallory, victim := w.browser(t), w.browser(t)
+	at := w.hosts.API() + "/_slipway/session?"
+	wants(t, mallory.signIn(t, "carol", good, w.hosts.API()+"/portal"), 200)
+	mallory.c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	link := func() string { // with mallory's own state
+		a := mallory.get(t, w.hosts.Auth()+"/login/handoff?"+url.Values{"to": {w.hosts.API() + "/portal"}, "state": {stateOf(t, mallory)}}.Encode())
+		wants(t, a, 303)
+		return a.header.Get("Location")
+	}
+	if !strings.HasPrefix(link(), at) || !strings.Contains(link(), "code=") {
+		t.Fatalf("got %s", link())
+	}
+	// A host that did not ask gets no code, but is told to ask.
+	a := mallory.get(t, w.hosts.Auth()+"/login/handoff?to="+url.QueryEscape(w.hosts.API()+"/portal"))
+	if got := a.header.Get("Location"); got != at+"to=%2Fportal" {
+		t.Errorf("got %s", got)
+	}
+	for range 2 { // the second time the victim's browser has a cookie of its own
+		a = victim.get(t, link())
+		wants(t, a, 200, "Sign in")
+		if !strings.HasPrefix(a.url, w.hosts.Auth()+"/login?") {
+			t.Errorf("at %s", a.url)
+		}
+	}
+	wants(t, victim.signIn(t, "alice", good, w.hosts.API()+"/portal"), 200, "alice")
+	wants(t, victim.get(t, link()), 200, "alice")
+
+	// A browser that keeps no cookies of this host is not sent around for ever.
+	wants(t, w.browser(t).get(t, strings.Replace(link(), "&to=", ".2&to=", 1)), 400, "did not send back the cookie", "Sign in again")
+	// Two tabs at once both come back.
+	tabs := w.browser(t)
+	one, two := tabs.get(t, w.hosts.API()+"/portal?q=one"), tabs.get(t, w.hosts.API()+"/portal?q=two")
+	for _, tab := range []answer{one, two} {
+		form := url.Values{"username": {"alice"}, "password": {good}, "to": {field(tab.text, "to")}, "state": {field(tab.text, "state")}}
+		a := tabs.do(t, http.MethodPost, w.hosts.Auth()+"/login", form)
+		wants(t, a, 200, "alice")
+		if a.url != field(tab.text, "to") {
+			t.Errorf("at %s", a.url)
+		}
+	}
+}
+
+// stateOf is the state of a browser that the management host sent to sign in.
+func stateOf(t *testing.T, b *browser) string {
+	t.Helper()
+	u, err := url.Parse(b.w.hosts.API())
+	ok(t, err)
+	for _, c := range b.c.Jar.Cookies(u) {
+		if c.Name == "slipway-handoff" {
+			sum := sha256.Sum256([]byte(c.Value))
+			return base64.RawURLEncoding.EncodeToString(sum[:])
+		}
+	}
+	t.Fatal("no cookie")
+	return ""
 }
 
 func TestStrangersTargets(t *testing.T) {
@@ -269,7 +343,7 @@ func TestStrangersTargets(t *testing.T) {
 	}
 	for _, to := range []string{"//evil.example/", "https://evil.example/", "/\\evil.example"} {
 		code := codeFor(t, w, b)
-		a := b.get(t, w.hosts.API()+"/_slipway/session?"+url.Values{"code": {code}, "to": {to}}.Encode())
+		a := b.get(t, w.hosts.API()+"/_slipway/session?"+url.Values{"code": {code}, "to": {to}, "state": {stateOf(t, b)}}.Encode())
 		if a.url != w.hosts.API()+"/portal" {
 			t.Errorf("%q: led to %s", to, a.url)
 		}

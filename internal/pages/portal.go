@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/session"
 )
 
 type portalData struct {
@@ -44,7 +45,7 @@ func (c card) Badge() string {
 func (h *handler) portal(w http.ResponseWriter, r *http.Request) error {
 	a := slipway.ActorFrom(r.Context())
 	if a.User == nil {
-		return h.go303(w, r, h.Hosts.Auth()+"/login/handoff?to="+url.QueryEscape(h.Hosts.API()+r.URL.RequestURI()))
+		return h.go303(w, r, session.Handoff(w, r, h.Hosts, h.Hosts.API()+r.URL.RequestURI(), false))
 	}
 	q := r.URL.Query()
 	query := strings.TrimSpace(q.Get("q"))

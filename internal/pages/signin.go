@@ -10,10 +10,11 @@ import (
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/control/people"
+	"slipway.dev/slipway/internal/session"
 )
 
 type loginData struct {
-	To, Name, Where string
+	To, State, Name, Where string
 }
 
 // setCookie sets a host's session cookie; an empty value takes it away.
@@ -29,7 +30,7 @@ func (h *handler) setCookie(w http.ResponseWriter, host, value string, expires t
 }
 
 // onward is where a browser goes after a sign-in.
-func (h *handler) onward(to string) string {
+func (h *handler) onward(to, state string) string {
 	t, ok := h.parseTarget(to)
 	if !ok {
 		t, _ = h.parseTarget(h.Hosts.API() + "/portal")
@@ -37,7 +38,7 @@ func (h *handler) onward(to string) string {
 	if t.kind == slipway.HostAuth {
 		return t.path
 	}
-	return "/login/handoff?to=" + url.QueryEscape(t.String())
+	return strings.TrimPrefix(session.HandoffURL(h.Hosts, t.String(), state), h.Hosts.Auth())
 }
 
 // formAction names the origins to which a sign-in may lead: browsers hold the
@@ -63,8 +64,8 @@ func (h *handler) formAction(to string) string {
 
 var plainHost = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?$`)
 
-func (h *handler) loginView(to, name string) view {
-	d := loginData{To: to, Name: name}
+func (h *handler) loginView(to, state, name string) view {
+	d := loginData{To: to, State: session.ParseState(state), Name: name}
 	if t, ok := h.parseTarget(to); ok {
 		switch t.kind {
 		case slipway.HostAPI:
@@ -81,11 +82,11 @@ func (h *handler) loginView(to, name string) view {
 }
 
 func (h *handler) loginPage(w http.ResponseWriter, r *http.Request) error {
-	to := r.URL.Query().Get("to")
+	to, state := r.URL.Query().Get("to"), r.URL.Query().Get("state")
 	if slipway.ActorFrom(r.Context()).User != nil {
-		return h.go303(w, r, h.onward(to))
+		return h.go303(w, r, h.onward(to, state))
 	}
-	v := h.loginView(to, "")
+	v := h.loginView(to, state, "")
 	if r.URL.Query().Has("signed-out") {
 		v.Notice = "You are signed out."
 	}
@@ -96,7 +97,7 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 	if err := r.ParseForm(); err != nil {
 		return errs.Wrap(err, errs.KindInvalid, "the form cannot be read")
 	}
-	to, name := r.PostForm.Get("to"), strings.TrimSpace(r.PostForm.Get("username"))
+	to, state, name := r.PostForm.Get("to"), r.PostForm.Get("state"), strings.TrimSpace(r.PostForm.Get("username"))
 	in := people.SignIn{
 		Name: name, Password: r.PostForm.Get("password"), Addr: clientAddr(r), Agent: r.UserAgent(),
 	}
@@ -108,7 +109,7 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 		if !mendable(err) && !errs.Is(err, errs.KindDenied) {
 			return err
 		}
-		v := h.loginView(to, name)
+		v := h.loginView(to, state, name)
 		v.problem(err)
 		for _, f := range errs.FieldsOf(err) {
 			if f.Name == "retry_after" {
@@ -118,34 +119,58 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 		return h.show(w, r, statusOf(errs.KindOf(err)), "login", v)
 	}
 	h.setCookie(w, "auth", got.Cookie.Reveal(), got.Session.Expires)
-	return h.go303(w, r, h.onward(to))
+	return h.go303(w, r, h.onward(to, state))
 }
 
-// handoff hands the session to another host of ours by a one-time code.
+// handoff hands the session to another host of ours by a one-time code. Only a
+// host that can tell whether its browser asked gets one: without a state the
+// host is told to ask first.
 func (h *handler) handoff(w http.ResponseWriter, r *http.Request) error {
-	to := r.URL.Query().Get("to")
+	to, state := r.URL.Query().Get("to"), session.ParseState(r.URL.Query().Get("state"))
 	t, ok := h.parseTarget(to)
 	if !ok {
 		return errs.Invalid("this link leads to an address that is not one of this platform")
 	}
 	a := slipway.ActorFrom(r.Context())
 	if a.User == nil {
-		return h.go303(w, r, "/login?to="+url.QueryEscape(to))
+		q := url.Values{"to": {to}}
+		if state != "" {
+			q.Set("state", state)
+		}
+		return h.go303(w, r, "/login?"+q.Encode())
 	}
 	if t.kind == slipway.HostAuth {
 		return h.go303(w, r, t.path)
 	}
-	code, err := h.People.Handoff(r.Context(), a.Session, t.host)
-	if err != nil {
-		return err
+	q := url.Values{"to": {t.path}}
+	if state != "" {
+		code, err := h.People.Handoff(r.Context(), a.Session, t.host)
+		if err != nil {
+			return err
+		}
+		q.Set("code", code)
+		q.Set("state", state)
 	}
-	return h.go303(w, r, t.origin+"/_slipway/session?"+url.Values{"code": {code}, "to": {t.path}}.Encode())
+	return h.go303(w, r, t.origin+"/_slipway/session?"+q.Encode())
 }
 
-// takeSession begins the session of the management host.
+// takeSession begins the session of the management host, in the browser that
+// asked for it. Any other is sent to ask itself, once.
 func (h *handler) takeSession(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	to := localPath(q.Get("to"))
+	failed := func(title, problem string) error {
+		return h.show(w, r, http.StatusBadRequest, "error", view{
+			Title: title, Problem: problem, Data: session.HandoffURL(h.Hosts, h.Hosts.API()+to, ""),
+		})
+	}
+	if bound, again := session.Bound(r, h.Hosts, q.Get("state")); !bound {
+		if again {
+			return failed("The sign-in was not completed",
+				"The browser did not send back the cookie with which it asked. Allow cookies for this site and try again.")
+		}
+		return h.go303(w, r, session.Handoff(w, r, h.Hosts, h.Hosts.API()+to, true))
+	}
 	_, host, _ := strings.Cut(h.Hosts.API(), "://")
 	host, _, _ = strings.Cut(host, ":")
 	cookie, expires, err := h.People.ExchangeAPI(r.Context(), q.Get("code"), host)
@@ -153,10 +178,7 @@ func (h *handler) takeSession(w http.ResponseWriter, r *http.Request) error {
 		if slipway.ActorFrom(r.Context()).User != nil {
 			return h.go303(w, r, to)
 		}
-		return h.show(w, r, http.StatusBadRequest, "error", view{
-			Title: "This sign-in link has expired", Problem: "It can be used once, within a minute.",
-			Data: h.Hosts.Auth() + "/login/handoff?to=" + url.QueryEscape(h.Hosts.API()+to),
-		})
+		return failed("This sign-in link has expired", "It can be used once, within a minute.")
 	}
 	if err != nil {
 		return err

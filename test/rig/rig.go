@@ -209,8 +209,9 @@ func (in *Instance) SignIn(ctx context.Context, c *http.Client, user, password, 
 		return nil, err
 	}
 	_ = res.Body.Close()
-	form := url.Values{"username": {user}, "password": {password}, "to": {res.Request.URL.Query().Get("to")}}
-	if res.Request.URL.Query().Get("to") == "" {
+	asked := res.Request.URL.Query()
+	form := url.Values{"username": {user}, "password": {password}, "to": {asked.Get("to")}, "state": {asked.Get("state")}}
+	if asked.Get("to") == "" {
 		form.Set("to", target)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, in.Hosts.Auth()+"/login", strings.NewReader(form.Encode()))
