@@ -61,7 +61,8 @@ func tell(t *testing.T, dir string) {
 	})
 }
 
-func newWorld(t *testing.T) *world {
+// newWorld starts a platform with the people; args are more arguments of `slipway up`.
+func newWorld(t *testing.T, args ...string) *world {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -71,7 +72,8 @@ func newWorld(t *testing.T) *world {
 	var log bytes.Buffer
 	w := &world{root: root, home: filepath.Join(dir, "homes"), clients: map[string]*http.Client{}}
 	in, err := rig.Start(t.Context(), rig.Options{
-		Binary: filepath.Join(root, "bin", "slipway"), Data: filepath.Join(dir, "data"), Args: []string{"--listen", "127.0.0.1:0"}, Out: &log,
+		Binary: filepath.Join(root, "bin", "slipway"), Data: filepath.Join(dir, "data"), Out: &log,
+		Args: append([]string{"--listen", "127.0.0.1:0"}, args...),
 	})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
@@ -137,6 +139,7 @@ func (w *world) setup(env *testscript.Env) error {
 	env.Setenv("AUTH", h.Auth())
 	env.Setenv("GIT", h.Git())
 	env.Setenv("BASE", h.Base)
+	env.Setenv("PORT", h.Port)
 	return nil
 }
 

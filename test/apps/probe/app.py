@@ -149,6 +149,8 @@ class Handler(BaseHTTPRequestHandler):
             text = f"{sys.version}\n{self.path}\n"
         body = text.encode()
         self.send_response(200)
+        if url.path == "/cookie":
+            self.send_header("Set-Cookie", f"mine={query['value'][0]}; Path=/; Domain={self.headers['Host'].split(':')[0]}")
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
