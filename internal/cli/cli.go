@@ -167,6 +167,7 @@ func (p *program) root(extra []*cobra.Command) *cobra.Command {
 		root.AddGroup(&cobra.Group{ID: "server", Title: "Server:"})
 		for _, c := range extra {
 			c.GroupID = "server"
+			c.Args = noArgs // with the exit code that mistakes in arguments have here
 			root.AddCommand(c)
 		}
 	}

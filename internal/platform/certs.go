@@ -48,9 +48,9 @@ type Certificates struct {
 func OpenCertificates(dir string, own TLS, hosts slipway.Hosts) (*Certificates, error) {
 	c := &Certificates{hosts: hosts, leafs: map[string]*tls.Certificate{}}
 	if own.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(own.CertFile, own.KeyFile)
+		pair, err := own.load()
 		if err != nil {
-			return nil, errs.Wrap(err, errs.KindInvalid, "cannot use the certificate in %s with the key in %s", own.CertFile, own.KeyFile)
+			return nil, err
 		}
 		c.fixed = &pair
 		return c, nil
@@ -67,6 +67,24 @@ func OpenCertificates(dir string, own TLS, hosts slipway.Hosts) (*Certificates, 
 	}
 	c.leafKey, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	return c, err
+}
+
+// Check reads the administrator's certificate, if there is one.
+func (t TLS) Check() error {
+	if t.CertFile == "" {
+		return nil
+	}
+	_, err := t.load()
+	return err
+}
+
+func (t TLS) load() (tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	if err != nil {
+		err = errs.Wrap(err, errs.KindInvalid,
+			"cannot use tls.cert_file %s with tls.key_file %s: %v: give PEM files that belong together and that this user can read", t.CertFile, t.KeyFile, err)
+	}
+	return pair, err
 }
 
 // CAFile is where the root of the local CA is.

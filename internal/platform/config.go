@@ -73,7 +73,7 @@ func ReadConfig(path string) (Config, error) {
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return c, errs.Wrap(err, errs.KindInvalid, "cannot read the configuration file %s", path)
+		return c, errs.Wrap(err, errs.KindInvalid, "cannot read the configuration file: %v", err)
 	}
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
@@ -85,7 +85,7 @@ func ReadConfig(path string) (Config, error) {
 	case errors.As(err, &wrong):
 		fields := make([]errs.Field, len(wrong.Errors))
 		for i, e := range wrong.Errors {
-			fields[i] = errs.Field{Name: path, Message: e}
+			fields[i] = errs.Field{Name: path, Message: unknownKey.ReplaceAllString(e, "there is no setting $1")}
 		}
 		return c, errs.Fields("the configuration file has problems", fields...)
 	case err != nil:
@@ -93,6 +93,9 @@ func ReadConfig(path string) (Config, error) {
 	}
 	return c, nil
 }
+
+// unknownKey is how the decoder says it, in words of Go.
+var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
 
 var baseDomain = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$`)
 

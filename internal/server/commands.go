@@ -96,7 +96,7 @@ are in the data folder; a second start goes on where it was.`,
 // sandboxes refuses to run apps with less isolation than the administrator
 // asked for.
 func sandboxes(cfg platform.Config) error {
-	return proc.Preflight(engine.Isolation(cfg.Isolation))
+	return proc.Preflight(engine.Isolation(cfg.Isolation), platform.Folder(cfg.Data).Engine())
 }
 
 func preflightCommand() *cobra.Command {

@@ -51,6 +51,9 @@ func configFile(data string) string { return platform.Folder(data).Run("config.j
 func up(ctx context.Context, cfg platform.Config, out io.Writer) error {
 	began := time.Now()
 	data := platform.Folder(cfg.Data)
+	if err := cfg.TLS.Check(); err != nil { // before anything is made
+		return err
+	}
 	if err := data.Make(); err != nil {
 		return err
 	}
@@ -118,18 +121,18 @@ func engineOptions(cfg platform.Config, log *slog.Logger) proc.Options {
 func listen(ctx context.Context, cfg *platform.Config) ([]supervise.Socket, error) {
 	data := platform.Folder(cfg.Data)
 	var sockets []supervise.Socket
-	for _, s := range []struct{ name, network, addr string }{
-		{sockEdge, "tcp", cfg.Listen},
-		{sockMetrics, "tcp", cfg.Metrics},
-		{sockCore, "unix", data.Run("core.sock")},
-		{sockLink, "unix", data.Run("link.sock")},
+	for _, s := range []struct{ name, setting, network, addr string }{
+		{sockEdge, "listen", "tcp", cfg.Listen},
+		{sockMetrics, "metrics", "tcp", cfg.Metrics},
+		{sockCore, "data", "unix", data.Run("core.sock")},
+		{sockLink, "data", "unix", data.Run("link.sock")},
 		// In a folder of its own: every sandbox sees that folder.
-		{sockPlatform, "unix", data.Run("apps/platform.sock")},
-		{sockAdmin, "unix", data.Run("admin.sock")},
+		{sockPlatform, "data", "unix", data.Run("apps/platform.sock")},
+		{sockAdmin, "data", "unix", data.Run("admin.sock")},
 	} {
 		socket, addr, err := supervise.Listen(ctx, s.name, s.network, s.addr)
 		if err != nil {
-			return nil, err
+			return nil, errs.Wrap(err, errs.KindOf(err), "%s: %s", s.setting, errs.Message(err))
 		}
 		sockets = append(sockets, socket)
 		switch s.name {

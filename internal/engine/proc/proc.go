@@ -164,14 +164,14 @@ func (e *Engine) check() error {
 	switch e.opt.Isolation {
 	case "", engine.IsolationFull:
 	default:
-		return errs.Unsupported("isolation %q is not available: engine proc runs as root with isolation full", e.opt.Isolation)
+		return errs.Unsupported("isolation %q is not available here: this engine runs apps with full isolation, as root; leave the setting out, or set it to full", e.opt.Isolation)
 	}
 	if os.Geteuid() != 0 {
 		return errs.Unsupported("sandboxes need root: start slipway with sudo")
 	}
 	// A Unix socket's path ends at 107 bytes.
 	if !filepath.IsAbs(e.opt.Root) || len(e.opt.Root) > 60 {
-		return errs.Invalid("the data folder's path %q must be absolute and at most 60 characters long, because Unix sockets lie below it", e.opt.Root)
+		return errs.Invalid("the path %q must be absolute and at most 60 characters long, because Unix sockets lie below it: choose a shorter one with --data", e.opt.Root)
 	}
 	e.host, _ = os.Hostname()
 	e.runc = e.opt.Runc
@@ -376,8 +376,8 @@ func send(pid int, born uint64, sig unix.Signal) (fd int, err error) {
 	return fd, nil
 }
 
-// Preflight tells why no engine can run on this machine, as Unsupported, or
-// returns nil.
-func Preflight(isolation engine.Isolation) error {
-	return (&Engine{opt: Options{Root: "/", Isolation: isolation}}).check()
+// Preflight tells why no engine can run on this machine, as Unsupported, or in
+// the folder root, as Invalid. It makes nothing.
+func Preflight(isolation engine.Isolation, root string) error {
+	return (&Engine{opt: Options{Root: root, Isolation: isolation}}).check()
 }

@@ -44,10 +44,10 @@ func Listen(ctx context.Context, name, network, addr string) (Socket, net.Addr, 
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, network, addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return Socket{}, nil, errs.Wrap(err, errs.KindConflict, "the address %s is taken: choose another with --listen", addr)
+		return Socket{}, nil, errs.Wrap(err, errs.KindConflict, "the address %s is taken: stop what listens there, or choose another", addr)
 	}
 	if err != nil {
-		return Socket{}, nil, errs.Wrap(err, errs.KindInvalid, "cannot listen on %s", addr)
+		return Socket{}, nil, errs.Wrap(err, errs.KindInvalid, "cannot listen on %s: %v", addr, reason(err))
 	}
 	defer l.Close()
 	type filer interface{ File() (*os.File, error) }
@@ -59,6 +59,15 @@ func Listen(ctx context.Context, name, network, addr string) (Socket, net.Addr, 
 	}
 	f, err := l.(filer).File()
 	return Socket{name, f}, l.Addr(), err
+}
+
+// reason is what the system said, without the address again.
+func reason(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
 }
 
 // Inherited returns the listeners that the supervisor handed to this process.
