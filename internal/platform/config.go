@@ -39,7 +39,7 @@ type Config struct {
 	HTTP bool `yaml:"http" json:"http"`
 	// TLS names a certificate and key of your own; without it a local CA is made.
 	TLS TLS `yaml:"tls" json:"tls"`
-	// TrustedProxies are networks whose X-Forwarded-For and -Proto are believed.
+	// TrustedProxies are networks whose X-Forwarded-For is believed.
 	TrustedProxies []string `yaml:"trusted_proxies" json:"trusted_proxies"`
 	// Isolation is the least isolation that apps may run with: full (default),
 	// rootless, or none for trusted code only.
