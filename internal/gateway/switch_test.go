@@ -33,9 +33,11 @@ func TestSwitchUnderLoad(t *testing.T) {
 	g := loop.New(ctx, quiet)
 	tr := r.transport()
 	var done, failed atomic.Int64
-	for i := range 8 {
+	var rounds [8]atomic.Int64 // of each who asks
+	for i := range rounds {
 		g.Go("load", func(ctx context.Context) error {
 			for ctx.Err() == nil {
+				rounds[i].Add(1)
 				method := []string{"GET", "POST"}[i%2]
 				var body io.Reader
 				if method == "POST" {
@@ -63,8 +65,11 @@ func TestSwitchUnderLoad(t *testing.T) {
 		s := httptest.NewServer(http.HandlerFunc(echo))
 		r.route("iris", func(x *link.Route) { x.Release, x.Targets = n, []link.Target{target(fmt.Sprintf("web-v%d.0", n), s)} })
 		if old != nil {
-			before := done.Load()
-			until(t, "requests at the new replica", func() bool { return done.Load() > before+20 })
+			// The drain: nobody is in a request that began before the switch.
+			for i := range rounds {
+				before := rounds[i].Load()
+				until(t, "everybody at the new replica", func() bool { return rounds[i].Load() >= before+2 })
+			}
 			_ = old.Config.Shutdown(t.Context()) // as TERM does, after the drain
 			old.Close()
 		}

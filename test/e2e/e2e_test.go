@@ -1,7 +1,7 @@
 // Package e2e_test tells stories: scripts in testdata drive the real binary as
 // the people who use it. admin runs the platform, alice owns apps, bob is a
-// colleague with a seat, carol only looks, mallory means harm, and anon has
-// not signed in.
+// colleague with a seat, carol only looks, mallory means harm, dave comes and
+// goes, and anon has not signed in.
 package e2e_test
 
 import (
@@ -34,7 +34,7 @@ type world struct {
 }
 
 var people = []struct{ name, roles string }{
-	{"alice", "licensed_user"}, {"bob", "licensed_user"}, {"carol", ""}, {"mallory", "licensed_user"},
+	{"alice", "licensed_user"}, {"bob", "licensed_user"}, {"carol", ""}, {"mallory", "licensed_user"}, {"dave", "licensed_user"},
 }
 
 func password(name string) string {
