@@ -142,6 +142,10 @@ func (s *Service) Processes(ctx context.Context, name string) ([]ProcessStatus, 
 			}, Instances: []Replica{}})
 		}
 	}
+	current := 0
+	if w.current != nil {
+		current = w.current.N
+	}
 	ready := map[engine.ReplicaRef]bool{}
 	if a := s.loopOf(id); a != nil {
 		ready = a.view().ready
@@ -156,17 +160,21 @@ func (s *Service) Processes(ctx context.Context, name string) ([]ProcessStatus, 
 			out = append(out, ProcessStatus{Process: slipway.Process{Name: process}, Instances: []Replica{}})
 			i = len(out) - 1
 		}
+		stay := wl.Wanted
+		if n < current { // it drains, and goes
+			stay = 0
+		}
 		for _, r := range wl.Replicas {
-			out[i].Instances = append(out[i].Instances, replicaOf(r, n, wl.Wanted, process != slipway.WebProcess || ready[r.ID], memory[r.ID]))
+			out[i].Instances = append(out[i].Instances, replicaOf(r, n, stay, process != slipway.WebProcess || ready[r.ID], memory[r.ID]))
 		}
 	}
 	return out, nil
 }
 
-func replicaOf(r engine.Replica, release, wanted int, ready bool, memory int64) Replica {
+func replicaOf(r engine.Replica, release, stay int, ready bool, memory int64) Replica {
 	out := Replica{Index: r.ID.Index, Release: release, Since: r.Since, Restarts: r.Restarts, MemoryBytes: memory, State: ReplicaStarting}
 	switch {
-	case r.ID.Index >= wanted:
+	case r.ID.Index >= stay:
 		out.State = ReplicaStopping
 	case r.Phase == engine.PhasePending && r.Exit != nil:
 		out.State = ReplicaCrashed
