@@ -178,10 +178,6 @@ func demo(ctx context.Context, args []string) error {
 	}
 	defer log.Close()
 	up := []string{"--listen", *listen}
-	if config, warning := isolation(ctx, root, dir); config != "" {
-		fmt.Fprintln(s.out, warning)
-		up = append(up, "--config", config)
-	}
 	if err := s.start(ctx, dir, up, log); err != nil {
 		text, _ := os.ReadFile(log.Name())
 		return fmt.Errorf("%w\n%s\n(its log: %s)", err, tail(text, 1500), log.Name())
@@ -215,21 +211,4 @@ func (s *show) tell() {
 	} {
 		fmt.Fprintf(s.out, "  %-11s %s\n", row[0], row[1])
 	}
-}
-
-// isolation looks whether apps can be sandboxed here. Where they cannot, the
-// demo runs without, because its only app is ours: config then names a
-// configuration file that says so.
-func isolation(ctx context.Context, root, dir string) (config, warning string) {
-	in := &rig.Instance{}
-	out, err := in.Run(ctx, "", dir, "", filepath.Join(root, "bin", "slipway"), "preflight", "--data", dir)
-	if err == nil {
-		return "", ""
-	}
-	config = filepath.Join(dir, "demo.yaml")
-	if err := os.WriteFile(config, []byte("isolation: none\n"), 0o600); err != nil {
-		return "", ""
-	}
-	return config, "\n  WARNING: no sandbox is possible here, so the demo's app runs WITHOUT one.\n" +
-		"  Never run other people's apps like this. The reason:\n  " + strings.TrimSpace(out) + "\n"
 }
