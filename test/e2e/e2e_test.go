@@ -5,7 +5,6 @@
 package e2e_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -69,7 +68,7 @@ func newWorld(t *testing.T, args ...string) *world {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	var log bytes.Buffer
+	var log rig.Output
 	w := &world{root: root, home: filepath.Join(dir, "homes"), clients: map[string]*http.Client{}}
 	in, err := rig.Start(t.Context(), rig.Options{
 		Binary: filepath.Join(root, "bin", "slipway"), Data: filepath.Join(dir, "data"), Out: &log,

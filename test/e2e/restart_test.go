@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"bytes"
 	"testing"
 	"time"
 
@@ -23,7 +22,7 @@ func TestStopAndStart(t *testing.T) {
 	if n := sandboxes(t, w.in); n != 0 {
 		t.Errorf("%d sandboxes are left after the stop", n)
 	}
-	var log bytes.Buffer
+	var log rig.Output
 	o := w.in.Options
 	o.Args = []string{"--listen", "127.0.0.1:" + w.in.Hosts.Port}
 	o.Out = &log
