@@ -58,6 +58,11 @@ type recorder struct {
 }
 
 func (w *recorder) WriteHeader(code int) {
+	if code == http.StatusContinue {
+		// The server says it by itself when the body is first read, which the
+		// transport does once the app has said it: relayed too, it comes twice.
+		return
+	}
 	if code >= 200 || code == http.StatusSwitchingProtocols {
 		w.x.status = code
 		w.Header().Set("X-Request-Id", w.x.id)
