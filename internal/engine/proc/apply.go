@@ -174,6 +174,9 @@ func (e *Engine) uid(scope string) (int, error) {
 	for _, u := range e.uids {
 		next = max(next, u+1)
 	}
+	if e.rootless != nil && next > subIDs {
+		return 0, errs.Unsupported("there are more apps than subordinate ids")
+	}
 	e.uids[scope] = next
 	if err := inside.Write(filepath.Join(e.opt.Root, "uids.json"), e.uids); err != nil {
 		delete(e.uids, scope)

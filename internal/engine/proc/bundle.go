@@ -29,11 +29,11 @@ func (e *Engine) bundle(rec record, r *replica) error {
 		if err := os.MkdirAll(r.path(d.name), 0o700); err != nil {
 			return err
 		}
-		if err := os.Chmod(r.path(d.name), d.mode.Perm()|d.mode&os.ModeSticky); err != nil {
+		if err := e.chmod(r.path(d.name), d.mode.Perm()|d.mode&os.ModeSticky); err != nil {
 			return err
 		}
 	}
-	if err := os.Chown(r.path("home"), rec.UID, rec.UID); err != nil {
+	if err := e.chown(r.path("home"), rec.UID); err != nil {
 		return err
 	}
 	root, err := e.rootfs(rec.UID)
@@ -176,7 +176,7 @@ func (e *Engine) config(rec record, r *replica, root string, mounts []specs.Moun
 		{Type: specs.UTSNamespace},
 		{Type: specs.NetworkNamespace},
 	}
-	return &specs.Spec{
+	s := &specs.Spec{
 		Version: "1.0.2",
 		Process: &specs.Process{
 			Args: []string{filepath.Join(inside.Dir, inside.InitFile)}, Env: []string{"GOMAXPROCS=2", "GOGC=50"}, Cwd: "/",
@@ -200,6 +200,10 @@ func (e *Engine) config(rec record, r *replica, root string, mounts []specs.Moun
 			ReadonlyPaths: []string{"/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 		},
 	}
+	if e.rootless != nil {
+		e.rootless.adapt(s, cmp.Or(rec.Limits.PIDs, e.opt.PIDs))
+	}
+	return s
 }
 
 func sysctls() map[string]string {

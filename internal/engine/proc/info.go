@@ -18,6 +18,9 @@ func (e *Engine) Info(context.Context) (engine.Info, error) {
 		Engine: "proc", Isolation: engine.IsolationFull, Why: strings.Join(e.why, "; "),
 		MemoryEnforced: e.cg.has["memory"], Egress: e.net != nil, SharedVolumes: true, Pythons: e.pythons(),
 	}
+	if e.rootless != nil {
+		i.Isolation = engine.IsolationRootless
+	}
 	total, available := meminfo()
 	i.Memory = engine.Quota{Used: total - available, Limit: total}
 	return i, nil
@@ -71,21 +74,30 @@ func (e *Engine) Usage(context.Context) ([]engine.Usage, error) {
 	type running struct {
 		id  engine.ReplicaRef
 		cid string
+		pid int
 	}
 	var rs []running
 	e.mu.Lock()
 	for _, ob := range e.objects {
 		for _, r := range ob.replicas {
 			if r.pid != 0 {
-				rs = append(rs, running{r.id, r.cid})
+				rs = append(rs, running{r.id, r.cid, r.pid})
 			}
 		}
 	}
 	e.mu.Unlock()
 	var us []engine.Usage
+	var procs processes
+	if e.rootless != nil {
+		procs = readProcesses()
+	}
 	for _, r := range rs {
 		u := engine.Usage{ID: r.id, At: time.Now().UTC()}
-		u.MemoryBytes, u.CPU, u.PIDs = e.cg.usage(r.cid)
+		if e.rootless != nil {
+			u.MemoryBytes, u.CPU, u.PIDs = procs.usage(r.pid)
+		} else {
+			u.MemoryBytes, u.CPU, u.PIDs = e.cg.usage(r.cid)
+		}
 		us = append(us, u)
 	}
 	return us, nil

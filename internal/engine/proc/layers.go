@@ -181,7 +181,7 @@ func (l *layers) Remove(_ context.Context, name string) error {
 // fillKept makes the writable folder of a task: the layer at the same path, or nothing.
 func (e *Engine) fillKept(rec record, k engine.Layer, dir string) error {
 	// A crash may have left it half filled.
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(filepath.Dir(dir), 0o700)); err != nil {
+	if err := errors.Join(e.removeAll(dir), os.MkdirAll(filepath.Dir(dir), 0o700)); err != nil {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -194,7 +194,7 @@ func (e *Engine) fillKept(rec record, k engine.Layer, dir string) error {
 			}
 		}
 	}
-	return own(dir, rec.UID, 0)
+	return e.give(dir, rec.UID)
 }
 
 // keep makes layers of a task's folders.
@@ -204,7 +204,7 @@ func (e *Engine) keep(rec record, r *replica) error {
 		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) && e.layers.has(k.Name) {
 			continue // a repetition after a crash
 		}
-		if err := own(dir, 0, 0o022); err != nil {
+		if err := e.take(dir); err != nil {
 			return err
 		}
 		tmp, err := e.layers.temp()

@@ -48,17 +48,19 @@ type Options struct {
 
 // Engine implements engine.Engine.
 type Engine struct {
-	opt    Options
-	host   string // the machine's name
-	runc   string
-	init   string // the init's program on the host
-	cg     cgroups
-	net    *network // nil = no network at all
-	why    []string // what is missing
-	group  *loop.Group
-	locked *os.File      // keeps other engines out
-	slots  chan struct{} // bounds starts at once
-	layers *layers
+	opt  Options
+	host string // the machine's name
+	runc string
+	init string // the init's program on the host
+	cg   cgroups
+	net  *network // nil = no network at all
+	why  []string // what is missing
+	// rootless is nil when the engine is root's.
+	rootless *rootless
+	group    *loop.Group
+	locked   *os.File      // keeps other engines out
+	slots    chan struct{} // bounds starts at once
+	layers   *layers
 
 	rootMu   sync.Mutex
 	rootMade map[int]bool
@@ -94,6 +96,9 @@ func New(opt Options) (*Engine, error) {
 func newEngine(opt Options) *Engine {
 	if opt.FirstUID == 0 {
 		opt.FirstUID = 200000
+		if opt.Isolation == engine.IsolationRootless {
+			opt.FirstUID = 1000 // inside
+		}
 	}
 	if opt.Memory == 0 {
 		opt.Memory = 512 << 20
@@ -127,8 +132,12 @@ func (e *Engine) open() error {
 func (e *Engine) prepare() error {
 	opt := e.opt
 	e.layers = &layers{dir: filepath.Join(opt.Root, "layers"), used: e.layerUsed}
-	if err := errors.Join(e.layers.sweep(), e.installInit(), e.loadUIDs()); err != nil {
+	if err := errors.Join(e.claim(), e.layers.sweep(), e.installInit(), e.loadUIDs()); err != nil {
 		return err
+	}
+	if e.rootless != nil {
+		e.withoutRoot()
+		return errors.Join(e.writeEtc(), e.load())
 	}
 	e.cg = findCgroups()
 	if why := e.cg.prepare(); why != "" {
@@ -163,11 +172,17 @@ func (e *Engine) lock() error {
 func (e *Engine) check() error {
 	switch e.opt.Isolation {
 	case "", engine.IsolationFull:
+		if os.Geteuid() != 0 {
+			return errs.Unsupported("isolation %q is not possible here, because slipway does not run as root: start it with sudo, or set `isolation: rootless` in slipway.yaml", engine.IsolationFull)
+		}
+	case engine.IsolationRootless:
+		r, err := findRootless()
+		if err != nil {
+			return err
+		}
+		e.rootless = r
 	default:
 		return errs.Unsupported("isolation %q is not available here: this engine runs apps with full isolation, as root; leave the setting out, or set it to full", e.opt.Isolation)
-	}
-	if os.Geteuid() != 0 {
-		return errs.Unsupported("sandboxes need root: start slipway with sudo")
 	}
 	// A Unix socket's path ends at 107 bytes.
 	if !filepath.IsAbs(e.opt.Root) || len(e.opt.Root) > 60 {
@@ -227,7 +242,7 @@ func (e *Engine) load() error {
 			return err
 		}
 		if !ok { // died before it was recorded: nothing was started yet
-			if err := os.RemoveAll(dir); err != nil {
+			if err := e.removeAll(dir); err != nil {
 				return err
 			}
 			continue

@@ -19,8 +19,8 @@ func open(t *testing.T) enginetest.Harness { t.Helper(); return openTB(t) }
 
 func openTB(t testing.TB) enginetest.Harness {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("sandboxes need root")
+	if os.Geteuid() != 0 && isolation() != engine.IsolationRootless {
+		t.Skip("sandboxes need root; as root, TestRootless runs those without")
 	}
 	if _, err := exec.LookPath("runc"); err != nil {
 		t.Skip("sandboxes need runc")
@@ -42,7 +42,7 @@ func openTB(t testing.TB) enginetest.Harness {
 		}
 		last, err = proc.New(proc.Options{
 			Root: filepath.Join(root, "engine"), Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-			Links: map[string]string{"platform": link},
+			Links: map[string]string{"platform": link}, Isolation: isolation(),
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -69,7 +69,7 @@ func (e *Engine) applyVolume(v engine.Volume) error {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return err
 	}
-	if err := os.Chown(data, uid, uid); err != nil {
+	if err := e.chown(data, uid); err != nil {
 		return err
 	}
 	if err := inside.Write(filepath.Join(dir, "volume.json"), v); err != nil {
@@ -91,7 +91,7 @@ func (e *Engine) loadVolumes() error {
 			return err
 		}
 		if !ok { // not yet recorded, or half deleted
-			if err := os.RemoveAll(d); err != nil {
+			if err := e.removeAll(d); err != nil {
 				return err
 			}
 			continue
@@ -120,5 +120,5 @@ func (e *Engine) removeVolume(ref engine.Ref) error {
 		return err
 	}
 	delete(e.volumes, ref)
-	return os.RemoveAll(v.dir)
+	return e.removeAll(v.dir)
 }

@@ -88,7 +88,7 @@ func (e *Engine) converge(ctx context.Context, ob *object) (wait time.Duration, 
 		}
 		return wait, false, err
 	}
-	if err := os.RemoveAll(ob.dir); err != nil {
+	if err := e.removeAll(ob.dir); err != nil {
 		return 0, false, err
 	}
 	e.mu.Lock()
@@ -246,7 +246,7 @@ func (e *Engine) end(ctx context.Context, ob *object, r *replica) error {
 	if err := e.clear(ctx, r); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(r.dir); err != nil {
+	if err := e.removeAll(r.dir); err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -327,7 +327,7 @@ func (e *Engine) finish(ctx context.Context, rec record, r *replica, exit *engin
 		return err
 	}
 	for _, d := range []string{"home", "tmp", "keep"} {
-		if err := os.RemoveAll(r.path(d)); err != nil {
+		if err := e.removeAll(r.path(d)); err != nil {
 			return err
 		}
 	}
