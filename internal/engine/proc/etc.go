@@ -45,6 +45,9 @@ func (e *Engine) writeEtc() error {
 			resolv.WriteString(e.net.search + "\n")
 		}
 	}
+	if e.slirp != nil {
+		resolv.WriteString("nameserver " + e.slirp.nameserver + "\n")
+	}
 	for name, text := range map[string]string{
 		"hosts": hosts.String(), "hostname": hostname + "\n", "resolv.conf": resolv.String(),
 		"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n",

@@ -16,7 +16,7 @@ import (
 func (e *Engine) Info(context.Context) (engine.Info, error) {
 	i := engine.Info{
 		Engine: "proc", Isolation: engine.IsolationFull, Why: strings.Join(e.why, "; "),
-		MemoryEnforced: e.cg.has["memory"], Egress: e.net != nil, SharedVolumes: true, Pythons: e.pythons(),
+		MemoryEnforced: e.cg.has["memory"], Egress: e.net != nil || e.slirp != nil, SharedVolumes: true, Pythons: e.pythons(),
 	}
 	if e.rootless != nil {
 		i.Isolation = engine.IsolationRootless

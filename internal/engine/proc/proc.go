@@ -57,6 +57,7 @@ type Engine struct {
 	why  []string // what is missing
 	// rootless is nil when the engine is root's.
 	rootless *rootless
+	slirp    *slirp // its network, or nil
 	group    *loop.Group
 	locked   *os.File      // keeps other engines out
 	slots    chan struct{} // bounds starts at once
@@ -120,6 +121,9 @@ func (e *Engine) open() error {
 	}
 	if e.net != nil {
 		e.net.sweep(e.objects)
+	}
+	if e.slirp != nil {
+		e.group.Go("guard", e.guard)
 	}
 	for _, ob := range e.objects {
 		e.group.Spawn("object", func(ctx context.Context) error { return e.work(ctx, ob) })

@@ -249,6 +249,9 @@ func (e *Engine) asRoot(args ...string) error {
 func (e *Engine) withoutRoot() {
 	e.cg = cgroups{has: map[string]bool{}}
 	e.why = append(e.why,
-		"apps run without root: limits of memory and CPU are not enforced",
-		"apps have no network: to connect them needs root")
+		"apps run without root: limits of memory and CPU are not enforced")
+	var why string
+	if e.slirp, why = e.rootless.findSlirp(context.Background(), e.locked); why != "" {
+		e.why = append(e.why, why)
+	}
 }

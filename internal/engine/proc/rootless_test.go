@@ -2,13 +2,17 @@ package proc_test
 
 import (
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/secret"
 	"slipway.dev/slipway/internal/engine"
 	"slipway.dev/slipway/internal/engine/enginetest"
 	"slipway.dev/slipway/internal/engine/proc"
@@ -25,7 +29,7 @@ func isolation() engine.Isolation {
 }
 
 // TestRootless runs the tests of sandboxes as an ordinary user. Only it sees
-// that this user has subordinate ids.
+// that this user has subordinate ids, and the device of networks as Debian has it.
 func TestRootless(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to become another user")
@@ -58,10 +62,11 @@ func TestRootless(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "sh", "-ec",
-		`for f in /etc/subuid /etc/subgid; do mount --bind "$1/subids" $f; done; shift; exec setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"`, "sh", dir,
+		`for f in /etc/subuid /etc/subgid; do mount --bind "$1/subids" $f; done
+		if test -c /dev/net/tun; then mknod -m 666 "$1/tun" c 10 200; chmod 666 "$1/tun"; mount --bind "$1/tun" /dev/net/tun; fi; shift; exec setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"`, "sh", dir,
 		program, "-test.v", "-test.timeout=9m", "-test.run=^("+strings.Join([]string{
 			"TestContract", "TestSandboxHasWhatAppsNeed", "TestLostTask", "TestDeadSandboxIsMadeAgain", "TestRestartsWithoutEngine",
-			"TestTaskRunsOnceOverCrashes", "TestCrashHelper", "TestRootlessKeepsIn", "TestRootlessIsTold",
+			"TestTaskRunsOnceOverCrashes", "TestCrashHelper", "TestRootlessKeepsIn", "TestRootlessIsTold", "TestEgress", "TestRootlessNetworkEnds",
 		}, "|")+")$")
 	if testing.Short() {
 		cmd.Args = append(cmd.Args, "-test.short")
@@ -72,6 +77,7 @@ func TestRootless(t *testing.T) {
 	if err != nil {
 		t.Errorf("%v:\n%s", err, out)
 	}
+	t.Logf("%s", out)
 	if n := strings.Count(string(out), "\n--- PASS"); n < 8 {
 		t.Errorf("only %d tests passed:\n%s", n, out)
 	}
@@ -83,8 +89,35 @@ func TestRootlessKeepsIn(t *testing.T) {
 		t.Skip("runs below TestRootless")
 	}
 	h := open(t)
+	// The machine's addresses must not answer, nor what stands for it inside.
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp4", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	closed := []string{"127.0.0.1:" + port}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil {
+			closed = append(closed, ip.IP.String()+":"+port)
+		}
+	}
+	resolv, err := os.ReadFile(filepath.Dir(filepath.Dir(h.Link)) + "/engine/etc/resolv.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ns, ok := strings.CutPrefix(strings.TrimSpace(string(resolv)), "nameserver "); ok {
+		for _, last := range []string{".2:", ".3:"} {
+			closed = append(closed, ns[:strings.LastIndexByte(ns, '.')]+last+port)
+		}
+	}
 	out, exit := task(t, h.Engine, "attack", strings.ReplaceAll(attack, "200000", "1000"), func(k *engine.Task) {
-		k.Env = append(k.Env, engine.Var{Name: "CLOSED"})
+		k.Env = append(k.Env, engine.Var{Name: "CLOSED", Value: secret.New(strings.Join(closed, " "))})
 	})
 	if exit.Failed() || out != "done" {
 		t.Errorf("%+v:\n%s", exit, out)
@@ -127,7 +160,7 @@ func TestRootlessIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if i.Isolation != engine.IsolationRootless || i.MemoryEnforced || i.Egress || !strings.Contains(i.Why, "not enforced") || !strings.Contains(i.Why, "no network") {
+	if i.Isolation != engine.IsolationRootless || i.MemoryEnforced || !strings.Contains(i.Why, "not enforced") || i.Egress == strings.Contains(i.Why, "no network") {
 		t.Errorf("it says %+v", i)
 	}
 	if err := proc.Preflight(engine.IsolationFull, "/tmp/x"); !errs.Is(err, errs.KindUnsupported) || !strings.Contains(errs.Message(err), "isolation: rootless") {
@@ -154,5 +187,64 @@ func TestRootlessFolderStaysSo(t *testing.T) {
 	}
 	if _, err := proc.New(proc.Options{Root: root, Log: slog.New(slog.DiscardHandler)}); !errs.Is(err, errs.KindConflict) {
 		t.Errorf("opened it with %v", err)
+	}
+}
+
+// TestRootlessNetworkEnds: the process beside a sandbox goes with it, also
+// when the sandbox is killed and made again.
+func TestRootlessNetworkEnds(t *testing.T) {
+	if isolation() != engine.IsolationRootless {
+		t.Skip("runs below TestRootless")
+	}
+	h := open(t)
+	i, err := h.Engine.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !i.Egress {
+		t.Skip("no egress here: " + i.Why)
+	}
+	mark := "--api-socket=" + filepath.Dir(filepath.Dir(h.Link)) + "/"
+	beside := func() (n int) {
+		found, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), mark) {
+				n++
+			}
+		}
+		return n
+	}
+	w := enginetest.Workload("app", "web", enginetest.ProgramSleep)
+	w.Egress = engine.EgressInternet
+	if err := h.Engine.Apply(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	up := func(restarts int) func() bool {
+		return func() bool {
+			s, err := h.Engine.Observe(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := s.Workloads[0].Replicas
+			return len(r) == 1 && r[0].Phase == engine.PhaseRunning && r[0].Restarts >= restarts
+		}
+	}
+	enginetest.Await(t, "it runs", up(0))
+	if err := unix.Kill(initPID(t, h), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	enginetest.Await(t, "it runs again", up(1))
+	h.Engine = h.Reopen()
+	if n := beside(); n != 1 {
+		t.Errorf("%d processes serve the network of one sandbox", n)
+	}
+	if err := h.Engine.Remove(t.Context(), w.ID); err != nil {
+		t.Fatal(err)
+	}
+	if n := beside(); n != 0 {
+		t.Errorf("%d processes are left", n)
 	}
 }

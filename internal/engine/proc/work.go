@@ -211,7 +211,11 @@ func (e *Engine) connect(ctx context.Context, rec record, r *replica) error {
 	pid, born := r.pid, r.born
 	e.mu.Unlock()
 	if e.networked(rec) {
-		if err := e.net.attach(r.cid, pid); err != nil {
+		attach := func() error { return e.net.attach(r.cid, pid) }
+		if e.slirp != nil {
+			attach = func() error { return e.slirp.attach(ctx, r, pid) }
+		}
+		if err := attach(); err != nil {
 			return fmt.Errorf("connect the sandbox to the network: %w", err)
 		}
 		if err := sayGo(ctx, r.priv(inside.Socket), func() bool { return alive(pid, born) }); err != nil {
@@ -232,7 +236,7 @@ func (e *Engine) connect(ctx context.Context, rec record, r *replica) error {
 }
 
 func (e *Engine) networked(rec record) bool {
-	return e.net != nil && rec.Egress == engine.EgressInternet
+	return (e.net != nil || e.slirp != nil) && rec.Egress == engine.EgressInternet
 }
 
 // end stops a replica gracefully and removes all of it.
@@ -300,6 +304,11 @@ func (e *Engine) clear(ctx context.Context, r *replica) error {
 	e.mu.Unlock()
 	if e.net != nil {
 		if err := e.net.detach(r.cid); err != nil {
+			return err
+		}
+	}
+	if e.rootless != nil {
+		if err := slirpDetach(ctx, r); err != nil {
 			return err
 		}
 	}
