@@ -5,7 +5,8 @@
 //
 // What is wanted lies in one folder per object below Options.Root; a worker
 // per object makes it so, and a scan compares it with what runs. The folders
-// hold the environment's secrets and belong to root alone.
+// hold the environment's secrets and belong to the engine's user alone: root, or
+// with isolation rootless an ordinary one.
 package proc
 
 import (
@@ -186,7 +187,7 @@ func (e *Engine) check() error {
 		}
 		e.rootless = r
 	default:
-		return errs.Unsupported("isolation %q is not available here: this engine runs apps with full isolation, as root; leave the setting out, or set it to full", e.opt.Isolation)
+		return errs.Unsupported("isolation %q is not available here: this engine runs apps in sandboxes only; leave the setting out, or set it to full, as root, or to rootless", e.opt.Isolation)
 	}
 	// A Unix socket's path ends at 107 bytes.
 	if !filepath.IsAbs(e.opt.Root) || len(e.opt.Root) > 60 {
