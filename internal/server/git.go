@@ -50,6 +50,7 @@ func (c *core) gitServer() *gitd.Server {
 			return slipway.WithActor(ctx, a), err
 		},
 		Authorize: c.mayUseRepo,
+		Keep:      c.keepRepo,
 		Receive:   c.receive,
 	}
 }
@@ -75,15 +76,23 @@ func (c *core) mayUseRepo(ctx context.Context, repo string, write bool) error {
 	return access.Check(slipway.ActorFrom(ctx), access.CreateApp, access.Platform())
 }
 
+// keepRepo makes the app of a first push, also when it deploys nothing: what is
+// kept under a name without an app would be the next one's who takes the name.
+func (c *core) keepRepo(ctx context.Context, repo string, out io.Writer) error {
+	err := c.apps.MayDeploy(ctx, repo)
+	if !errs.Is(err, errs.KindNotFound) {
+		return err
+	}
+	if _, err := c.apps.Create(ctx, apps.CreateApp{Name: repo}); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "Made the app %s.\n", repo)
+	return nil
+}
+
 // receive makes a deploy of a push and shows how it goes. The deploy goes on
 // when nobody watches any more.
 func (c *core) receive(ctx context.Context, repo string, push gitd.Push, out io.Writer) error {
-	if _, err := c.apps.Get(ctx, repo); errs.Is(err, errs.KindNotFound) {
-		if _, err := c.apps.Create(ctx, apps.CreateApp{Name: repo}); err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "Made the app %s.\n", repo)
-	}
 	archive, err := push.Archive(ctx)
 	if err != nil {
 		return err

@@ -31,6 +31,10 @@ type Server struct {
 	// Authorize says whether the person may read, or push to, the repository,
 	// which may not exist yet. NotFound hides it.
 	Authorize func(ctx context.Context, repo string, write bool) error
+	// Keep is called before anything of a push is kept, whatever branch it goes
+	// to: it makes sure that the repository belongs to somebody who may see what
+	// is in it. What it writes to out the person sees; an error refuses the push.
+	Keep func(ctx context.Context, repo string, out io.Writer) error
 	// Receive is called when a push to the deploy branch is all here and before
 	// the branch moves. What it writes to out are the lines that the person
 	// sees; an error refuses the push. ctx does not end when the client goes.

@@ -63,6 +63,7 @@ func newWorld(t *testing.T) *world {
 			}
 			return nil
 		},
+		Keep:    func(context.Context, string, io.Writer) error { return nil },
 		Receive: w.receive,
 	}
 	ts := httptest.NewServer(w.srv)

@@ -134,9 +134,22 @@ func (s *Server) answerHook(ctx context.Context, repo, dir string, from io.Reade
 // update is one line of a push.
 type update struct{ old, new, ref string }
 
-func (u update) deletes() bool  { return strings.Trim(u.new, "0") == "" }
-func (u update) creates() bool  { return strings.Trim(u.old, "0") == "" }
-func (u update) branch() string { return strings.TrimPrefix(u.ref, "refs/heads/") }
+func (u update) deletes() bool { return strings.Trim(u.new, "0") == "" }
+func (u update) creates() bool { return strings.Trim(u.old, "0") == "" }
+
+// deploys reports whether it goes to the deploy branch, if there is one.
+func (u update) deploys(branch string) bool { return branch != "" && u.ref == "refs/heads/"+branch }
+
+// what returns "branch" or "tag" with its name; anything else has no kind.
+func (u update) what() (kind, name string) {
+	if tag, ok := strings.CutPrefix(u.ref, "refs/tags/"); ok {
+		return "tag", tag
+	}
+	if branch, ok := strings.CutPrefix(u.ref, "refs/heads/"); ok {
+		return "branch", branch
+	}
+	return "", ""
+}
 
 // judge decides on a push: what goes to the deploy branch is received, the
 // rest is stored.
@@ -149,31 +162,26 @@ func (s *Server) judge(ctx context.Context, repo, dir string, env []string, upda
 	deploys := s.deployBranch(ctx, dir, updates)
 	var main *update
 	for i, u := range updates {
-		kind, name := "branch", u.branch()
-		if tag, ok := strings.CutPrefix(u.ref, "refs/tags/"); ok {
-			kind, name = "tag", tag
-		} else if !strings.HasPrefix(u.ref, "refs/heads/") {
-			return errs.Invalid("%s is neither a branch nor a tag: it is not accepted", u.ref)
+		if err := u.check(repo, deploys); err != nil {
+			return err
 		}
-		switch {
-		case u.ref == "refs/heads/"+deploys && u.deletes():
-			return errs.Denied("%s is what the app runs from and cannot be deleted: to delete the app, use slipway apps delete %s", deploys, repo)
-		case u.ref == "refs/heads/"+deploys:
+		if u.deploys(deploys) {
 			main = &updates[i]
-		case u.deletes():
-			fmt.Fprintf(out, "%s %s deleted\n", kind, name)
-		case deploys == "":
-			fmt.Fprintf(out, "%s %s is stored, not deployed: push it to main to deploy it (git push REMOTE %s:main)\n", kind, name, name)
-		default:
-			fmt.Fprintf(out, "%s %s is stored, not deployed: only %s deploys (git push REMOTE %s:%s)\n", kind, name, deploys, name, deploys)
 		}
 	}
+	push := Push{Branch: deploys, server: s, dir: dir, env: env}
+	if main != nil {
+		push.Commit = main.new
+		if err := s.describe(ctx, &push, *main); err != nil {
+			return err
+		}
+	}
+	if err := s.Keep(ctx, repo, out); err != nil {
+		return err
+	}
+	tellStored(out, updates, deploys)
 	if main == nil {
 		return nil
-	}
-	push := Push{Branch: deploys, Commit: main.new, server: s, dir: dir, env: env}
-	if err := s.describe(ctx, &push, *main); err != nil {
-		return err
 	}
 	if push.Forced {
 		fmt.Fprintf(out, "%s is rewritten: the commits that it had are no longer on it\n", deploys)
@@ -183,6 +191,33 @@ func (s *Server) judge(ctx context.Context, repo, dir string, env []string, upda
 	}
 	// What a clone checks out.
 	return s.git(ctx, dir, "symbolic-ref", "HEAD", "refs/heads/"+deploys).Run()
+}
+
+// check refuses what no repository takes.
+func (u update) check(repo, deploys string) error {
+	if kind, _ := u.what(); kind == "" {
+		return errs.Invalid("%s is neither a branch nor a tag: it is not accepted", u.ref)
+	}
+	if u.deploys(deploys) && u.deletes() {
+		return errs.Denied("%s is what the app runs from and cannot be deleted: to delete the app, use slipway apps delete %s", deploys, repo)
+	}
+	return nil
+}
+
+// tellStored says what becomes of that which does not deploy.
+func tellStored(out io.Writer, updates []update, deploys string) {
+	for _, u := range updates {
+		kind, name := u.what()
+		switch {
+		case u.deploys(deploys):
+		case u.deletes():
+			fmt.Fprintf(out, "%s %s deleted\n", kind, name)
+		case deploys == "":
+			fmt.Fprintf(out, "%s %s is stored, not deployed: push it to main to deploy it (git push REMOTE %s:main)\n", kind, name, name)
+		default:
+			fmt.Fprintf(out, "%s %s is stored, not deployed: only %s deploys (git push REMOTE %s:%s)\n", kind, name, deploys, name, deploys)
+		}
+	}
 }
 
 // deployBranch is main or master: the one that deployed before, else the one
