@@ -207,8 +207,7 @@ func appCookies(h http.Header, id *identity) {
 	for _, line := range h["Cookie"] {
 		for part := range strings.SplitSeq(line, ";") {
 			part = strings.Trim(part, " \t")
-			name, _, _ := strings.Cut(part, "=")
-			if part == "" || reservedCookie(strings.Trim(name, " \t")) {
+			if part == "" || claimsIdentity(part) {
 				continue
 			}
 			if b.Len() > 0 {
@@ -228,6 +227,20 @@ func appCookies(h http.Header, id *identity) {
 		return
 	}
 	h["Cookie"] = []string{b.String()}
+}
+
+// claimsIdentity reports whether any server could read a reserved cookie in
+// what stands between two semicolons: Python's http.cookies lets white space
+// part cookies too, older ones commas.
+func claimsIdentity(part string) bool {
+	name, _, _ := strings.Cut(part, "=")
+	if reservedCookie(strings.Trim(name, " \t")) {
+		return true
+	}
+	return slices.ContainsFunc(strings.FieldsFunc(part, func(r rune) bool { return r <= ' ' || r == ',' }), func(field string) bool {
+		name, _, ok := strings.Cut(field, "=")
+		return ok && reservedCookie(name)
+	})
 }
 
 // reservedCookie: names that are the platform's, whoever sends or sets them.
