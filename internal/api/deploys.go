@@ -71,14 +71,18 @@ func (s *server) deployRoutes() {
 		OperationID: "follow-deploy", Method: http.MethodGet, Path: "/v1/deploys/{id}/events", Tags: []string{"deploys"},
 		Summary: "Follow a deploy: what happened, and what happens until its end", Responses: eventStream(schema, "a DeployEvent"),
 	}, func(ctx context.Context, in *followIn) (*huma.StreamResponse, error) {
-		if _, err := s.Apps.GetDeploy(ctx, in.ID); err != nil {
+		may := func(ctx context.Context) error {
+			_, err := s.Apps.GetDeploy(ctx, in.ID)
+			return err
+		}
+		if err := may(ctx); err != nil { // while an error can still be the answer
 			return nil, err
 		}
 		last, err := strconv.ParseInt("0"+in.Last, 10, 64)
 		if err != nil {
 			return nil, errs.Invalid("Last-Event-ID is %q: it must be one that this stream sent", in.Last)
 		}
-		return s.stream(func(ctx context.Context, out *sender) error {
+		return s.stream(may, func(ctx context.Context, out *sender) error {
 			return s.Apps.Follow(ctx, in.ID, func(e apps.Event) error {
 				if e.Seq <= last {
 					return nil

@@ -101,11 +101,14 @@ func (s *server) logRoutes() {
 			}
 			q.Since, q.Tail = last.Add(1), 0
 		}
-		// While an error can still be the answer: the same right as for the log.
-		if _, err := s.Apps.Deploys(ctx, in.Name, "", 1); err != nil {
+		may := func(ctx context.Context) error { // the same right as for the log
+			_, err := s.Apps.Deploys(ctx, in.Name, "", 1)
+			return err
+		}
+		if err := may(ctx); err != nil { // while an error can still be the answer
 			return nil, err
 		}
-		return s.stream(func(ctx context.Context, out *sender) error {
+		return s.stream(may, func(ctx context.Context, out *sender) error {
 			return s.Apps.Logs(ctx, in.Name, q, func(l apps.Line) error {
 				return out.send(l.Time.UTC().Format(time.RFC3339Nano), "line", client.LogLine(l))
 			})

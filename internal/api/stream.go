@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/loop"
 )
 
@@ -19,6 +20,7 @@ import (
 // give a client that does not read this long.
 const (
 	pingEvery    = 15 * time.Second
+	askEvery     = time.Second // whether the caller still may
 	writeTimeout = 30 * time.Second
 )
 
@@ -56,11 +58,12 @@ func (s *sender) send(id, event string, v any) error {
 	return s.write(text)
 }
 
-// stream answers with what fn sends. When fn returns nil the client is told
-// that there is no more; an error is sent as the last event.
-func (s *server) stream(fn func(ctx context.Context, out *sender) error) *huma.StreamResponse {
+// stream answers with what fn sends, for as long as may allows it: a stream may
+// last for days, and who may see it changes. When fn returns nil the client is
+// told that there is no more; an error is sent as the last event.
+func (s *server) stream(may func(ctx context.Context) error, fn func(ctx context.Context, out *sender) error) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
-		_, w := humago.Unwrap(hc)
+		r, w := humago.Unwrap(hc)
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("X-Accel-Buffering", "no")
 		w.WriteHeader(http.StatusOK)
@@ -75,6 +78,14 @@ func (s *server) stream(fn func(ctx context.Context, out *sender) error) *huma.S
 					return err
 				}
 				return errStreamEnd
+			},
+			func(ctx context.Context) error {
+				for loop.Sleep(ctx, askEvery) == nil {
+					if err := s.askAgain(ctx, r, may); err != nil {
+						return err
+					}
+				}
+				return nil
 			},
 			func(ctx context.Context) error {
 				for loop.Sleep(ctx, pingEvery) == nil {
@@ -92,6 +103,18 @@ func (s *server) stream(fn func(ctx context.Context, out *sender) error) *huma.S
 			_ = out.send("", "error", s.problem(ctx, err)) // as above
 		}
 	}}
+}
+
+// askAgain checks a request's credentials as they are now, and what they allow.
+func (s *server) askAgain(ctx context.Context, r *http.Request, may func(ctx context.Context) error) error {
+	actor, err := s.actor(r)
+	if err == nil {
+		err = may(slipway.WithActor(ctx, actor))
+	}
+	if ctx.Err() != nil {
+		return nil // it is over anyway
+	}
+	return err
 }
 
 // eventStream documents a stream of T.
