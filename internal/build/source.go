@@ -128,6 +128,12 @@ func broken(err error) error {
 	return errs.Wrap(err, errs.KindInvalid, "the archive of the app's files is broken or was cut off")
 }
 
+// The longest that file systems of Linux take, in bytes.
+const (
+	longestName = 255 // of a file or folder
+	longestLink = 4095
+)
+
 // parseEntry checks one header; ok is false for what is left out.
 func parseEntry(h *tar.Header) (e entry, ok bool, err error) {
 	name := strings.TrimSuffix(h.Name, "/")
@@ -154,6 +160,12 @@ func parseEntry(h *tar.Header) (e entry, ok bool, err error) {
 		if part == ".git" || part == "__pycache__" {
 			return e, false, nil
 		}
+		if len(part) > longestName {
+			return e, false, errs.Invalid("the archive has a name of %d bytes, %.40q…: at most %d can be kept", len(part), part, longestName)
+		}
+	}
+	if h.Typeflag == tar.TypeSymlink && (h.Linkname == "" || len(h.Linkname) > longestLink) {
+		return e, false, errs.Invalid("the archive has the link %q, which points nowhere or too far: %d bytes", name, len(h.Linkname))
 	}
 	e = entry{name: name, kind: h.Typeflag, exec: h.Mode&0o111 != 0, link: h.Linkname}
 	return e, true, nil

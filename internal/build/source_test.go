@@ -90,6 +90,9 @@ func TestSourceRefuses(t *testing.T) {
 		"link out":           {[]tar.Header{link("a/l", "../../x")}, errs.KindInvalid},
 		"link through links": {[]tar.Header{file("a/b/c/f", ""), link("a/b/c/up", "../../.."), link("l", "a/b/c/up/../x")}, errs.KindInvalid},
 		"link to itself":     {[]tar.Header{link("l", "l")}, errs.KindInvalid},
+		"link to nothing":    {[]tar.Header{link("l", "")}, errs.KindInvalid},
+		"link too long":      {[]tar.Header{link("l", strings.Repeat("x/", 2048))}, errs.KindInvalid},
+		"name too long":      {[]tar.Header{file("a/"+strings.Repeat("ä", 128), "")}, errs.KindInvalid},
 		"file below a link":  {[]tar.Header{link("l", "a"), file("l/x", "")}, errs.KindInvalid},
 		"file below a file":  {[]tar.Header{file("l", ""), file("l/x", "")}, errs.KindInvalid},
 		"too large":          {[]tar.Header{file("x", strings.Repeat("x", 3<<20))}, errs.KindExhausted},
@@ -109,5 +112,8 @@ func TestSourceRefuses(t *testing.T) {
 	}
 	if _, err := b.AddSource(t.Context(), pack(t, link("a", "b/c"), file("b/c", ""))); err != nil {
 		t.Errorf("a link inside: %v", err)
+	}
+	if _, err := b.AddSource(t.Context(), pack(t, file(strings.Repeat("x", 255), ""))); err != nil {
+		t.Errorf("the longest name: %v", err)
 	}
 }
