@@ -46,7 +46,7 @@ func (b *Builder) EnvTask(ctx context.Context, p Plan, vars []engine.Var) (engin
 	if key := b.key(p, d, func(v string) string { return values[v] }); key != p.EnvKey {
 		return engine.Task{}, errs.Conflict("the app's variables or the platform changed since this deploy began: deploy again")
 	}
-	deps := "deps-" + strings.TrimPrefix(p.EnvKey, "env-")
+	deps := DepsLayer(p.EnvKey)
 	if err := b.putTar(ctx, deps, func(_ context.Context, w io.Writer) error { return writeFiles(w, d.files) }); err != nil {
 		return engine.Task{}, err
 	}
@@ -81,6 +81,9 @@ func (b *Builder) EnvTask(ctx context.Context, p Plan, vars []engine.Var) (engin
 	t.Env = env
 	return t, nil
 }
+
+// DepsLayer names the layer that holds the dependency files of an environment.
+func DepsLayer(env string) string { return "deps-" + strings.TrimPrefix(env, "env-") }
 
 // CacheVolume is an app's own cache of downloads; remove it with the app.
 func CacheVolume(owner string) engine.Volume {

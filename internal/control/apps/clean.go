@@ -166,9 +166,13 @@ func (s *Service) dropUnused(ctx context.Context, layers []string) error {
 	var all []error
 	seen := map[string]bool{}
 	for _, l := range layers {
-		if l != "" && !kept[l] && !seen[l] {
-			seen[l] = true
-			all = append(all, s.dropLayer(ctx, l))
+		if l == "" || kept[l] || seen[l] {
+			continue
+		}
+		seen[l] = true
+		all = append(all, s.dropLayer(ctx, l))
+		if strings.HasPrefix(l, "env-") {
+			all = append(all, s.dropLayer(ctx, build.DepsLayer(l)))
 		}
 	}
 	return errors.Join(all...)

@@ -13,6 +13,7 @@ import (
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/dial"
 	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/build"
 	"slipway.dev/slipway/internal/control/apps"
 	"slipway.dev/slipway/internal/engine"
 	"slipway.dev/slipway/internal/engine/fake"
@@ -255,6 +256,9 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	r.create("iris")
 	r.live(r.push("iris"))
 	ctx := r.as("alice")
+	if err := r.fake.Layers().Put(ctx, build.DepsLayer("env-one"), strings.NewReader("")); err != nil { // what a real build leaves
+		t.Fatal(err)
+	}
 	if err := r.SetEnv(ctx, "iris", []slipway.EnvVar{{Key: "A", Value: "b"}}); err != nil {
 		t.Fatal(err)
 	}
