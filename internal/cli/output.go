@@ -157,11 +157,17 @@ func seconds(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
+// maxDays is a hundred years; some more than that no time.Duration can hold.
+const maxDays = 36500
+
 // parseAge reads durations that may be in days: 30d, 12h.
 func parseAge(s string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		var n int
 		if _, err := fmt.Sscanf(days, "%d", &n); err == nil && n > 0 && fmt.Sprint(n) == days {
+			if n > maxDays {
+				return 0, errs.Invalid("%q is too long a time span: at most %dd", s, maxDays)
+			}
 			return time.Duration(n) * 24 * time.Hour, nil
 		}
 	}
