@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -101,6 +102,9 @@ func upload(ctx context.Context, api *client.Client, dir string, o deployOptions
 		func(ctx context.Context) error {
 			err := ignore.Tar(ctx, dir, w)
 			w.CloseWithError(err)
+			if errors.Is(err, io.ErrClosedPipe) {
+				return nil // the answer came before the end of the body, and says why
+			}
 			return err
 		},
 		func(ctx context.Context) error {
