@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/base/dial"
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/link"
@@ -40,6 +41,7 @@ type Options struct {
 	Policy         Source
 	Verify         func(keys []link.SessionKey, token string, now time.Time) (session.Claims, error) // session.Verify when nil
 	Log            *slog.Logger
+	Dialer         dial.Dialer    // opens endpoints of replicas and of the core
 	TLS            *tls.Config    // nil: plain HTTP, told by everything that is sent to browsers
 	TrustedProxies []netip.Prefix // may say who the client is
 	Metrics        *prometheus.Registry
@@ -85,7 +87,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		Options:  o,
-		up:       newUpstreams(),
+		up:       newUpstreams(o.Dialer),
 		live:     newLiveSet(),
 		tokens:   newTokenCache(o.Policy.AppTokens),
 		sessions: newSessionCache(o.Verify),

@@ -26,7 +26,7 @@ func linked(t *testing.T) (*rig, *link.Hub) {
 	}
 	hub := link.NewHub(slipway.Hosts{Scheme: "http", Base: base}, quiet)
 	srv := &http.Server{Handler: hub.Handler(&core{expires: time.Hour})}
-	client := &link.Client{Socket: l.Addr().String(), File: filepath.Join(dir, "policy.json"), Log: quiet}
+	client := &link.Client{Endpoint: "unix://" + l.Addr().String(), File: filepath.Join(dir, "policy.json"), Log: quiet}
 	g := loop.New(context.Background(), quiet)
 	g.Spawn("hub", func(context.Context) error { return srv.Serve(l) })
 	g.Go("client", client.Run)

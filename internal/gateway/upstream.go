@@ -41,11 +41,14 @@ type upstreamKey struct {
 // no new requests, for they choose by the table; its pool is dropped by prune
 // and requests under way go on.
 type upstreams struct {
-	mu  sync.RWMutex
-	all map[upstreamKey]*upstream
+	dial dial.Dialer
+	mu   sync.RWMutex
+	all  map[upstreamKey]*upstream
 }
 
-func newUpstreams() *upstreams { return &upstreams{all: map[upstreamKey]*upstream{}} }
+func newUpstreams(d dial.Dialer) *upstreams {
+	return &upstreams{dial: d, all: map[upstreamKey]*upstream{}}
+}
 
 func (u *upstreams) get(key upstreamKey) *upstream {
 	u.mu.RLock()
@@ -57,7 +60,7 @@ func (u *upstreams) get(key upstreamKey) *upstream {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if t = u.all[key]; t == nil {
-		t = &upstream{transport: newTransport(key)}
+		t = &upstream{transport: newTransport(key, u.dial)}
 		u.all[key] = t
 	}
 	return t
@@ -90,7 +93,7 @@ type dialError struct{ err error }
 func (e *dialError) Error() string { return "connecting: " + e.err.Error() }
 func (e *dialError) Unwrap() error { return e.err }
 
-func newTransport(key upstreamKey) *http.Transport {
+func newTransport(key upstreamKey, d dial.Dialer) *http.Transport {
 	idle := appIdle
 	if key.app == "" {
 		idle = platformIdle
@@ -101,7 +104,7 @@ func newTransport(key upstreamKey) *http.Transport {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 			defer cancel()
-			c, err := dial.Dial(ctx, key.endpoint)
+			c, err := d.Dial(ctx, key.endpoint)
 			if err != nil {
 				return nil, &dialError{err}
 			}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/base/dial"
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/base/secret"
@@ -31,10 +32,11 @@ const (
 // Client is a gateway's end of the link. Its methods may be called at once
 // from everywhere; Run keeps the table up to date.
 type Client struct {
-	Socket string        // the link's Unix socket
-	File   string        // where the last table is kept
-	Log    *slog.Logger  //
-	Beat   time.Duration // the hub's heartbeat; zero for its default
+	Endpoint string        // the link's, such as unix:///…/link.sock
+	Dialer   dial.Dialer   // opens it
+	File     string        // where the last table is kept
+	Log      *slog.Logger  //
+	Beat     time.Duration // the hub's heartbeat; zero for its default
 
 	policy  atomic.Pointer[Policy]
 	contact atomic.Int64 // when the core was last heard, Unix nanoseconds
@@ -218,7 +220,7 @@ func (c *Client) client() *http.Client {
 	c.setUp.Do(func() {
 		c.http = &http.Client{Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
+				return c.Dialer.Dial(ctx, c.Endpoint)
 			},
 			MaxIdleConnsPerHost: 16,
 			IdleConnTimeout:     time.Minute,

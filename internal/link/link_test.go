@@ -96,7 +96,7 @@ func TestFollowsTheTable(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "link.sock")
 	h := newHub()
 	serve(t, h.Handler(backend{}), socket)
-	c := &link.Client{Socket: socket, File: filepath.Join(t.TempDir(), "policy.json")}
+	c := &link.Client{Endpoint: "unix://" + socket, File: filepath.Join(t.TempDir(), "policy.json")}
 	run(t, c)
 
 	if err := h.Acked(t.Context(), 0); err != nil {
@@ -140,7 +140,7 @@ func TestFollowsTheTable(t *testing.T) {
 func TestAsks(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "link.sock")
 	serve(t, newHub().Handler(backend{}), socket)
-	c := &link.Client{Socket: socket, Log: quiet}
+	c := &link.Client{Endpoint: "unix://" + socket, Log: quiet}
 	token, expires, err := c.Exchange(t.Context(), "good", "slipway.localhost")
 	if err != nil || token != "token for slipway.localhost" || !expires.Equal(time.Unix(1000, 0)) {
 		t.Error(token, expires, err)
@@ -155,7 +155,7 @@ func TestAsks(t *testing.T) {
 	if _, err := c.AppTokens(t.Context(), "broken", "app_1"); !errs.Is(err, errs.KindInternal) || errs.Message(err) == "internal detail" {
 		t.Error(err)
 	}
-	nobody := &link.Client{Socket: filepath.Join(t.TempDir(), "none.sock"), Log: quiet}
+	nobody := &link.Client{Endpoint: "unix://" + filepath.Join(t.TempDir(), "none.sock"), Log: quiet}
 	if _, err := nobody.AppTokens(t.Context(), "ses", "app_1"); !errs.Is(err, errs.KindUnavailable) {
 		t.Error(err)
 	}
@@ -168,7 +168,7 @@ func TestRestartOfTheCore(t *testing.T) {
 	first.SetRoute(link.Route{App: "app_1", Name: "old"})
 	first.Open()
 	stop := serve(t, first.Handler(backend{}), socket)
-	c := &link.Client{Socket: socket, File: file}
+	c := &link.Client{Endpoint: "unix://" + socket, File: file}
 	stopClient := run(t, c)
 	until(t, "first table", func() bool { return version(c) > 0 })
 	stop()
@@ -191,7 +191,7 @@ func TestRestartOfTheCore(t *testing.T) {
 	stopClient()
 
 	// A gateway that starts without the core has the last table.
-	orphan := &link.Client{Socket: filepath.Join(dir, "none.sock"), File: file}
+	orphan := &link.Client{Endpoint: "unix://" + filepath.Join(dir, "none.sock"), File: file}
 	run(t, orphan)
 	until(t, "the table on disk", func() bool { return orphan.Policy() != nil && orphan.Policy().Routes["third"].App == "app_3" })
 	if d := time.Since(orphan.Contact()); d > time.Minute || d < 0 {
@@ -219,7 +219,7 @@ func TestGap(t *testing.T) {
 		<-r.Context().Done()
 	})
 	serve(t, mux, socket)
-	c := &link.Client{Socket: socket, File: filepath.Join(t.TempDir(), "policy.json")}
+	c := &link.Client{Endpoint: "unix://" + socket, File: filepath.Join(t.TempDir(), "policy.json")}
 	run(t, c)
 	until(t, "the whole table", func() bool { return version(c) == 6 })
 	if _, ok := c.Policy().Routes["x"]; ok {
@@ -237,7 +237,7 @@ func TestCatchesUp(t *testing.T) {
 	h := newHub()
 	h.Open()
 	stop := serve(t, h.Handler(backend{}), socket)
-	c := &link.Client{Socket: socket, File: filepath.Join(t.TempDir(), "policy.json")}
+	c := &link.Client{Endpoint: "unix://" + socket, File: filepath.Join(t.TempDir(), "policy.json")}
 	run(t, c)
 	until(t, "first table", func() bool { return version(c) > 0 })
 	for _, n := range []int{3, 3000} {
@@ -292,7 +292,7 @@ func TestSilentHub(t *testing.T) {
 			<-r.Context().Done()
 		}
 	}), socket)
-	run(t, &link.Client{Socket: socket, File: filepath.Join(t.TempDir(), "policy.json"), Beat: 20 * time.Millisecond})
+	run(t, &link.Client{Endpoint: "unix://" + socket, File: filepath.Join(t.TempDir(), "policy.json"), Beat: 20 * time.Millisecond})
 	for range 2 {
 		select {
 		case <-asked:

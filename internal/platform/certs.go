@@ -6,12 +6,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,10 +16,10 @@ import (
 
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/secret"
 )
 
 const (
-	caLife   = 10 * 365 * 24 * time.Hour
 	leafLife = 90 * 24 * time.Hour
 	renewal  = 30 * 24 * time.Hour // before the end
 	maxLeafs = 10_000
@@ -35,8 +31,7 @@ type Certificates struct {
 	hosts slipway.Hosts
 	fixed *tls.Certificate
 
-	ca      *x509.Certificate
-	caKey   *ecdsa.PrivateKey
+	ca      *Authority
 	leafKey *ecdsa.PrivateKey
 
 	mu    sync.Mutex
@@ -57,7 +52,7 @@ func OpenCertificates(dir string, own TLS, hosts slipway.Hosts) (*Certificates, 
 	}
 	err := c.openCA(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		err = errors.Join(makeCA(dir))
+		err = makeCA(dir)
 		if err == nil {
 			err = c.openCA(dir)
 		}
@@ -90,54 +85,36 @@ func (t TLS) load() (tls.Certificate, error) {
 // CAFile is where the root of the local CA is.
 func CAFile(dir string) string { return filepath.Join(dir, "ca.crt") }
 
+func caKeyFile(dir string) string { return filepath.Join(dir, "ca.key") }
+
 func (c *Certificates) openCA(dir string) error {
-	pair, err := tls.LoadX509KeyPair(CAFile(dir), filepath.Join(dir, "ca.key"))
+	cert, err := os.ReadFile(CAFile(dir))
 	if err != nil {
 		return err
 	}
-	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
-	if !ok {
-		return errors.New("ca.key is not an ECDSA key")
+	key, err := os.ReadFile(caKeyFile(dir))
+	if err == nil {
+		c.ca, err = ParseAuthority(Pair{cert, secret.New(string(key))})
 	}
-	c.ca, c.caKey = pair.Leaf, key
-	return nil
+	return err
 }
 
 // makeCA writes the key first: a certificate without its key would stand in
 // the way of the next attempt.
 func makeCA(dir string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
 	host, _ := os.Hostname()
-	now := time.Now()
-	t := &x509.Certificate{
-		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Slipway local CA " + host},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(caLife),
-		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
+	ca, err := NewAuthority("Slipway local CA " + host)
 	if err != nil {
 		return err
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	pair, err := ca.PEM()
 	if err != nil {
 		return err
 	}
-	err = os.WriteFile(filepath.Join(dir, "ca.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600)
-	if err != nil {
+	if err := os.WriteFile(caKeyFile(dir), []byte(pair.Key.Reveal()), 0o600); err != nil {
 		return err
 	}
-	return os.WriteFile(CAFile(dir), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
-}
-
-func serial() *big.Int {
-	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		panic(err) // crypto/rand does not fail
-	}
-	return n
+	return os.WriteFile(CAFile(dir), pair.Cert, 0o644)
 }
 
 // Fingerprint is the SHA-256 of the local CA's root, as browsers show it;
@@ -146,7 +123,7 @@ func (c *Certificates) Fingerprint() string {
 	if c.ca == nil {
 		return ""
 	}
-	sum := sha256.Sum256(c.ca.Raw)
+	sum := sha256.Sum256(c.ca.cert.Raw)
 	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
 }
 
@@ -196,19 +173,9 @@ func (c *Certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 func (c *Certificates) issue(name string) (*tls.Certificate, error) {
-	now := time.Now()
-	t := &x509.Certificate{
-		SerialNumber: serial(), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(leafLife),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, t, c.ca, c.leafKey.Public(), c.caKey)
+	leaf, err := c.ca.sign(leafTemplate(name, leafLife), c.leafKey.Public())
 	if err != nil {
 		return nil, err
 	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Certificate{Certificate: [][]byte{der, c.ca.Raw}, PrivateKey: c.leafKey, Leaf: leaf}, nil
+	return &tls.Certificate{Certificate: [][]byte{leaf.Raw, c.ca.cert.Raw}, PrivateKey: c.leafKey, Leaf: leaf}, nil
 }

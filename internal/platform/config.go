@@ -41,6 +41,14 @@ type Config struct {
 	TLS TLS `yaml:"tls" json:"tls"`
 	// TrustedProxies are networks whose X-Forwarded-For is believed.
 	TrustedProxies []string `yaml:"trusted_proxies" json:"trusted_proxies"`
+	// Engine runs the apps: proc (default) in sandboxes on this machine, kube as
+	// pods of a Kubernetes cluster.
+	Engine string `yaml:"engine" json:"engine"`
+	// Kube are the settings of the engine kube.
+	Kube Kube `yaml:"kube" json:"kube"`
+	// KeyFile holds the key that seals secrets in the database. Default
+	// secrets/seal.key in the data folder, made by the first start.
+	KeyFile string `yaml:"key_file" json:"key_file"`
 	// Isolation is the least isolation that apps may run with: full (default),
 	// rootless, or none for trusted code only.
 	Isolation string `yaml:"isolation" json:"isolation"`
@@ -107,6 +115,14 @@ func (c *Config) Complete() error {
 		}
 	}
 	def(&c.Base, "slipway.localhost")
+	def(&c.Engine, EngineProc)
+	if c.Engine == EngineKube {
+		c.Kube.defaults()
+		def(&c.Listen, ":8443")
+		def(&c.PublicPort, "443")
+		def(&c.Metrics, ":9090")
+		def(&c.Data, "/var/lib/slipway")
+	}
 	if c.HTTP {
 		def(&c.Listen, "127.0.0.1:8080")
 	}
@@ -128,6 +144,7 @@ func (c *Config) Complete() error {
 	}
 	c.Base = strings.ToLower(c.Base)
 	check(baseDomain.MatchString(c.Base), "base", "%q is not a domain name with at least one dot, such as slipway.example.com", c.Base)
+	check(c.Engine == EngineProc || c.Engine == EngineKube, "engine", "%q is neither proc nor kube", c.Engine)
 	_, port, err := net.SplitHostPort(c.Listen)
 	check(err == nil, "listen", "%q is not an address such as 0.0.0.0:8443", c.Listen)
 	def(&c.PublicPort, port)
@@ -150,6 +167,7 @@ func (c *Config) Complete() error {
 	if c.Data, err = filepath.Abs(c.Data); err != nil {
 		check(false, "data", "%v", err)
 	}
+	def(&c.KeyFile, Folder(c.Data).Key())
 	return errs.Fields("the configuration has problems", bad...)
 }
 

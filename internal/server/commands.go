@@ -143,11 +143,11 @@ func configCommand() *cobra.Command {
 	return cmd
 }
 
-// child makes a hidden command that `slipway up` runs.
+// child makes a hidden command that `slipway up` or a pod runs.
 func child(name string, run func(ctx context.Context, cfg platform.Config) error) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: name, Hidden: true, Args: cobra.NoArgs, Short: "Part of `slipway up`",
+		Use: name, Hidden: true, Args: cobra.NoArgs, Short: "Part of the platform, started by `slipway up` or by Kubernetes",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := readConfig(file)
 			if err != nil {
@@ -158,7 +158,7 @@ func child(name string, run func(ctx context.Context, cfg platform.Config) error
 			return run(ctx, cfg)
 		},
 	}
-	cmd.Flags().StringVar(&file, "config", "", "what the supervisor wrote")
+	cmd.Flags().StringVar(&file, "config", "", "settings, such as the supervisor writes")
 	return cmd
 }
 

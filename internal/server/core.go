@@ -23,13 +23,11 @@ import (
 	"slipway.dev/slipway/internal/build"
 	"slipway.dev/slipway/internal/control/apps"
 	"slipway.dev/slipway/internal/control/people"
-	"slipway.dev/slipway/internal/engine/proc"
 	"slipway.dev/slipway/internal/link"
 	"slipway.dev/slipway/internal/pages"
 	"slipway.dev/slipway/internal/platform"
 	"slipway.dev/slipway/internal/proto/gitd"
 	"slipway.dev/slipway/internal/proto/idp"
-	"slipway.dev/slipway/internal/server/supervise"
 	"slipway.dev/slipway/internal/store"
 )
 
@@ -49,7 +47,8 @@ type core struct {
 	hosts  slipway.Hosts
 	log    *slog.Logger
 	db     *store.DB
-	engine *proc.Engine
+	at     place
+	engine runner
 	build  *build.Builder
 	hub    *link.Hub
 	people *people.Service
@@ -59,40 +58,46 @@ type core struct {
 
 // runCore is the core's process.
 func runCore(ctx context.Context, cfg platform.Config) error {
-	sockets, err := supervise.Inherited()
+	log := logs.New(os.Stderr, cfg.Log.Format, cfg.Level(), partCore)
+	at, err := placeOf(ctx, cfg, partCore, log)
 	if err != nil {
 		return err
 	}
-	c := &core{
-		cfg: cfg, data: platform.Folder(cfg.Data), hosts: cfg.Hosts(),
-		log: logs.New(os.Stderr, cfg.Log.Format, cfg.Level(), "core"),
-	}
+	c := &core{cfg: cfg, at: at, data: platform.Folder(cfg.Data), hosts: cfg.Hosts(), log: log}
 	if err := c.open(ctx); err != nil {
 		return errors.Join(err, c.close())
 	}
-	err = loop.Run(ctx,
-		c.people.Run,
-		c.apps.Run,
-		func(ctx context.Context) error { return serve(ctx, sockets[sockCore], c.handler()) },
-		func(ctx context.Context) error { return serve(ctx, sockets[sockLink], c.hub.Handler(c.people)) },
-		func(ctx context.Context) error {
-			return serve(ctx, sockets[sockPlatform], idp.PlatformHandler(c.idp()))
-		},
-		func(ctx context.Context) error { return serve(ctx, sockets[sockAdmin], c.adminHandler()) },
-	)
+	run := []func(context.Context) error{c.people.Run, c.apps.Run}
+	for name, h := range c.handlers() {
+		if l := at.doors[name]; l != nil {
+			run = append(run, func(ctx context.Context) error { return serve(ctx, log.With("door", name), l, h) })
+		}
+	}
+	err = loop.Run(ctx, run...)
 	return errors.Join(err, c.close())
+}
+
+// handlers are what each door leads to. A place need not have all doors.
+func (c *core) handlers() map[string]http.Handler {
+	return map[string]http.Handler{
+		sockCore:     c.handler(),
+		sockLink:     c.hub.Handler(c.people),
+		sockPlatform: idp.PlatformHandler(c.idp()),
+		sockAdmin:    c.adminHandler(),
+		sockMetrics:  c.ownHandler(),
+	}
 }
 
 // open makes the parts, from the bottom up, and fills the gateways' table.
 func (c *core) open(ctx context.Context) error {
-	box, err := secret.OpenBox(c.data.Key())
+	box, err := secret.OpenBox(c.cfg.KeyFile)
 	if err != nil {
 		return err
 	}
 	if c.db, err = store.Open(ctx, c.data.Database()); err != nil {
 		return err
 	}
-	if c.engine, err = proc.New(engineOptions(c.cfg, c.log.With("part", "engine"))); err != nil {
+	if c.engine, err = c.at.engine(ctx, c.cfg, c.log.With("part", "engine")); err != nil {
 		return err
 	}
 	c.build = build.New(build.Options{
@@ -100,8 +105,7 @@ func (c *core) open(ctx context.Context) error {
 		Index: build.IndexConfig(os.Environ(), pipConfig(ctx)), Environ: os.Environ(),
 	})
 	c.hub = link.NewHub(c.hosts, c.log.With("part", "link"))
-	here := "unix://" + c.data.Run("core.sock")
-	c.hub.SetPlatform(map[string]string{slipway.HostAPI: here, slipway.HostAuth: here, slipway.HostGit: here})
+	c.hub.SetPlatform(map[string]string{slipway.HostAPI: c.at.core, slipway.HostAuth: c.at.core, slipway.HostGit: c.at.core})
 	c.people = people.New(people.Options{DB: c.db, Box: box, Hub: c.hub, Hosts: c.hosts, Log: c.log.With("part", "people")})
 	c.git = c.gitServer()
 	c.apps = apps.New(apps.Options{

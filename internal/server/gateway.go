@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -17,17 +18,15 @@ import (
 	"slipway.dev/slipway/internal/gateway"
 	"slipway.dev/slipway/internal/link"
 	"slipway.dev/slipway/internal/platform"
-	"slipway.dev/slipway/internal/server/supervise"
 )
 
 // runGateway is the edge's process.
 func runGateway(ctx context.Context, cfg platform.Config) error {
-	sockets, err := supervise.Inherited()
+	log := logs.New(os.Stderr, cfg.Log.Format, cfg.Level(), partGateway)
+	at, err := placeOf(ctx, cfg, partGateway, log)
 	if err != nil {
 		return err
 	}
-	data := platform.Folder(cfg.Data)
-	log := logs.New(os.Stderr, cfg.Log.Format, cfg.Level(), "gateway")
 	certs, err := certificates(cfg)
 	if err != nil {
 		return err
@@ -36,31 +35,31 @@ func runGateway(ctx context.Context, cfg platform.Config) error {
 	if certs != nil {
 		tlsConfig = certs.Config()
 	}
-	client := &link.Client{Socket: data.Run("link.sock"), File: data.Policy(), Log: log}
+	client := &link.Client{Endpoint: at.link, Dialer: at.dialer, File: platform.Folder(cfg.Data).Policy(), Log: log}
 	edge, err := gateway.New(gateway.Options{
-		Policy: client, Log: log, TLS: tlsConfig, TrustedProxies: cfg.Proxies(), Metrics: prometheus.NewRegistry(),
+		Policy: client, Log: log, Dialer: at.dialer, TLS: tlsConfig, TrustedProxies: cfg.Proxies(), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		return err
 	}
 	return loop.Run(ctx,
 		client.Run,
-		func(ctx context.Context) error { return edge.Serve(ctx, sockets[sockEdge]) },
+		func(ctx context.Context) error { return edge.Serve(ctx, at.doors[sockEdge]) },
 		func(ctx context.Context) error {
-			return serve(ctx, sockets[sockMetrics], health(edge.Admin(), data.Run("core.sock")))
+			return serve(ctx, log, at.doors[sockMetrics], health(edge.Admin(), at))
 		},
 	)
 }
 
 // health adds the core's own measurements to the gateway's: /metrics/core.
-func health(own http.Handler, socket string) http.Handler {
+func health(own http.Handler, at place) http.Handler {
 	core := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", "core", coreHost
 			r.Out.URL.Path = "/metrics"
 		},
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
+			return at.dialer.Dial(ctx, at.core)
 		}},
 	}
 	mux := http.NewServeMux()
@@ -69,13 +68,13 @@ func health(own http.Handler, socket string) http.Handler {
 	return mux
 }
 
-// serve serves HTTP on an inherited listener until ctx ends, and then lets the
+// serve serves HTTP on a door until ctx ends, and then lets the
 // requests under way end.
-func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+func serve(ctx context.Context, log *slog.Logger, l net.Listener, h http.Handler) error {
 	if l == nil {
 		return fmt.Errorf("a socket is missing: the supervisor is of another version")
 	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	return loop.Run(ctx,
 		func(context.Context) error {
 			if err := srv.Serve(l); err != http.ErrServerClosed {

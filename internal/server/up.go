@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 
 	"slipway.dev/slipway"
@@ -26,7 +25,7 @@ import (
 	"slipway.dev/slipway/internal/server/supervise"
 )
 
-// Names of the sockets that the supervisor hands to its children.
+// Names of the doors: on one machine sockets that the supervisor hands to its children.
 const (
 	sockEdge     = "edge"     // TCP: browsers, git, the CLI
 	sockMetrics  = "metrics"  // TCP: health and measurements of the gateway
@@ -34,6 +33,7 @@ const (
 	sockLink     = "link"     // policy for the gateway
 	sockPlatform = "platform" // what apps may ask: keys and userinfo
 	sockAdmin    = "admin"    // this machine's administrator, before the first sign-in
+	sockRegistry = "registry" // images, for the nodes' pull proxies
 )
 
 // Running is what `slipway up` writes to run/up.json once it serves.
@@ -189,12 +189,15 @@ func writeJSON(path string, v any) error {
 	return os.Rename(tmp, path)
 }
 
-// readConfig reads what the supervisor wrote for its children.
+// readConfig reads a process's settings: what the supervisor wrote, or a file
+// of the same form.
 func readConfig(path string) (platform.Config, error) {
-	var cfg platform.Config
-	data, err := os.ReadFile(filepath.Clean(path))
-	if err != nil {
-		return cfg, errs.Wrap(err, errs.KindInvalid, "this command is started by `slipway up`")
+	if path == "" {
+		return platform.Config{}, errs.Invalid("this command is started by `slipway up` or by Kubernetes, with --config")
 	}
-	return cfg, json.Unmarshal(data, &cfg)
+	cfg, err := platform.ReadConfig(path)
+	if err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.Complete()
 }

@@ -1,7 +1,7 @@
 // Package dial opens the endpoints that engines report: "tcp://host:port", or
 // "init:///path/to/socket" for a sandbox, whose init dials the app's port
 // inside and passes the connected socket out; and "unix:///path/to/socket" for
-// a part of the platform on the same machine.
+// a part of the platform on the same machine. A Dialer also opens "tls://host:port".
 package dial
 
 import (

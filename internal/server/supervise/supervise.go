@@ -34,31 +34,41 @@ type Socket struct {
 	file *os.File
 }
 
-// Listen opens a TCP address, or with network "unix" a socket file, which
-// replaces one that a dead process left.
+// Listen opens an address like Open, to be handed to a child.
 func Listen(ctx context.Context, name, network, addr string) (Socket, net.Addr, error) {
+	l, err := Open(ctx, network, addr)
+	if err != nil {
+		return Socket{}, nil, err
+	}
+	defer l.Close()
+	type filer interface{ File() (*os.File, error) }
+	f, err := l.(filer).File()
+	return Socket{name, f}, l.Addr(), err
+}
+
+// Open listens on a TCP address, or with network "unix" on a socket file for
+// this user only, which replaces one that a dead process left.
+func Open(ctx context.Context, network, addr string) (net.Listener, error) {
 	if network == "unix" {
 		if err := os.Remove(addr); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return Socket{}, nil, err
+			return nil, err
 		}
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, network, addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return Socket{}, nil, errs.Wrap(err, errs.KindConflict, "the address %s is taken: stop what listens there, or choose another", addr)
+		return nil, errs.Wrap(err, errs.KindConflict, "the address %s is taken: stop what listens there, or choose another", addr)
 	}
 	if err != nil {
-		return Socket{}, nil, errs.Wrap(err, errs.KindInvalid, "cannot listen on %s: %v", addr, reason(err))
+		return nil, errs.Wrap(err, errs.KindInvalid, "cannot listen on %s: %v", addr, reason(err))
 	}
-	defer l.Close()
-	type filer interface{ File() (*os.File, error) }
 	if u, ok := l.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(false)
 		if err := os.Chmod(addr, 0o600); err != nil {
-			return Socket{}, nil, err
+			l.Close()
+			return nil, err
 		}
 	}
-	f, err := l.(filer).File()
-	return Socket{name, f}, l.Addr(), err
+	return l, nil
 }
 
 // reason is what the system said, without the address again.

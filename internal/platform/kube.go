@@ -1,0 +1,61 @@
+package platform
+
+import "net"
+
+// Engines that run apps.
+const (
+	EngineProc = "proc" // sandboxes on this machine
+	EngineKube = "kube" // pods of a Kubernetes cluster
+)
+
+// Kube are the settings of the engine kube, with which the core, the gateways
+// and the apps are pods. Most are set by `slipway install`.
+type Kube struct {
+	// Namespace is where the platform's own parts run. Default slipway.
+	Namespace string `yaml:"namespace" json:"namespace"`
+	// AppsNamespace is where apps, their tasks and volumes are. Default slipway-apps.
+	AppsNamespace string `yaml:"apps_namespace" json:"apps_namespace"`
+	// Kubeconfig reaches the cluster from outside. Default: the pod's own account.
+	Kubeconfig string `yaml:"kubeconfig" json:"kubeconfig"`
+	// Core is the host by which the other parts and the apps reach the core.
+	// Default slipway-core.<namespace>.svc.
+	Core string `yaml:"core" json:"core"`
+	// Identity is the folder with this part's certificate of the internal CA:
+	// tls.crt, tls.key and ca.crt. Default /etc/slipway/identity.
+	Identity string `yaml:"identity" json:"identity"`
+	// PullHost is the registry as kubelets see it. Default 127.0.0.1:5005, the
+	// pull proxy of each node.
+	PullHost string `yaml:"pull_host" json:"pull_host"`
+	// StorageClass of apps' volumes. Default: the cluster's default class.
+	StorageClass string `yaml:"storage_class" json:"storage_class"`
+	// Ports are where the core listens.
+	Ports Ports `yaml:"ports" json:"ports"`
+}
+
+// Ports are the core's, each on all addresses.
+type Ports struct {
+	Core     string `yaml:"core" json:"core"`         // sign-in, API, git; for gateways. Default 7443
+	Link     string `yaml:"link" json:"link"`         // policy; for gateways. Default 7444
+	Registry string `yaml:"registry" json:"registry"` // images; for gateways and pull proxies. Default 7445
+	Platform string `yaml:"platform" json:"platform"` // keys and userinfo, plain HTTP; for apps. Default 7500
+}
+
+func (k *Kube) defaults() {
+	for _, d := range []struct {
+		to *string
+		v  string
+	}{
+		{&k.Namespace, "slipway"}, {&k.AppsNamespace, "slipway-apps"}, {&k.Identity, "/etc/slipway/identity"}, {&k.PullHost, "127.0.0.1:5005"},
+		{&k.Ports.Core, "7443"}, {&k.Ports.Link, "7444"}, {&k.Ports.Registry, "7445"}, {&k.Ports.Platform, "7500"},
+	} {
+		if *d.to == "" {
+			*d.to = d.v
+		}
+	}
+	if k.Core == "" {
+		k.Core = "slipway-core." + k.Namespace + ".svc"
+	}
+}
+
+// At is the address of one of the core's ports.
+func (k Kube) At(port string) string { return net.JoinHostPort(k.Core, port) }

@@ -1,0 +1,124 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+
+	"slipway.dev/slipway/internal/base/dial"
+	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/engine"
+	"slipway.dev/slipway/internal/engine/proc"
+	"slipway.dev/slipway/internal/platform"
+	"slipway.dev/slipway/internal/server/supervise"
+)
+
+// place is where a process of the platform runs: what it listens on, how it
+// reaches the others, and what runs the apps. The processes themselves are the
+// same everywhere.
+type place struct {
+	doors  map[string]net.Listener
+	core   string      // endpoint of the core
+	link   string      // endpoint of the core's link
+	dialer dial.Dialer // opens them
+	engine func(ctx context.Context, cfg platform.Config, log *slog.Logger) (runner, error)
+}
+
+// runner is an engine with an end; what it runs goes on.
+type runner interface {
+	engine.Engine
+	Close() error
+}
+
+// Parts of the platform that are processes.
+const (
+	partCore    = "core"
+	partGateway = "gateway"
+)
+
+func placeOf(ctx context.Context, cfg platform.Config, part string, log *slog.Logger) (place, error) {
+	if cfg.Engine == platform.EngineKube {
+		return inCluster(ctx, cfg, part, log)
+	}
+	return onMachine(cfg)
+}
+
+// onMachine is below the supervisor, which owns the sockets.
+func onMachine(cfg platform.Config) (place, error) {
+	doors, err := supervise.Inherited()
+	data := platform.Folder(cfg.Data)
+	return place{
+		doors: doors, core: "unix://" + data.Run("core.sock"), link: "unix://" + data.Run("link.sock"), engine: procEngine,
+	}, err
+}
+
+// inCluster is a pod: every part listens for itself, and those who come from
+// other pods show certificates.
+func inCluster(ctx context.Context, cfg platform.Config, part string, log *slog.Logger) (place, error) {
+	id, err := platform.OpenIdentity(cfg.Kube.Identity, log)
+	if err != nil {
+		return place{}, err
+	}
+	if err := platform.Folder(cfg.Data).Make(); err != nil {
+		return place{}, err
+	}
+	doors, err := open(ctx, clusterDoors(cfg, part, id))
+	return place{
+		doors: doors, core: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Core), link: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Link),
+		dialer: dial.Dialer{TLS: func() *tls.Config { return id.Client(platform.NameCore) }}, engine: kubeEngine,
+	}, err
+}
+
+// door is a listener to open.
+type door struct {
+	name, network, addr string
+	tls                 *tls.Config // nil: plain
+}
+
+func clusterDoors(cfg platform.Config, part string, id *platform.Identity) []door {
+	metrics := door{sockMetrics, "tcp", cfg.Metrics, nil}
+	if part == partGateway {
+		return []door{{sockEdge, "tcp", cfg.Listen, nil}, metrics}
+	}
+	p, gateways := cfg.Kube.Ports, id.Server(platform.NameGateway)
+	return []door{
+		{sockCore, "tcp", ":" + p.Core, gateways},
+		{sockLink, "tcp", ":" + p.Link, gateways},
+		{sockRegistry, "tcp", ":" + p.Registry, id.Server(platform.NamePull)},
+		{sockPlatform, "tcp", ":" + p.Platform, nil},
+		{sockAdmin, "unix", platform.Folder(cfg.Data).Run("admin.sock"), nil},
+		metrics,
+	}
+}
+
+// open opens all doors or none.
+func open(ctx context.Context, doors []door) (map[string]net.Listener, error) {
+	out := map[string]net.Listener{}
+	for _, d := range doors {
+		l, err := supervise.Open(ctx, d.network, d.addr)
+		if err != nil {
+			for _, l := range out {
+				l.Close()
+			}
+			return nil, errs.Wrap(err, errs.KindOf(err), "%s: %s", d.name, errs.Message(err))
+		}
+		if d.tls != nil {
+			l = tls.NewListener(l, d.tls)
+		}
+		out[d.name] = l
+	}
+	return out, nil
+}
+
+func procEngine(_ context.Context, cfg platform.Config, log *slog.Logger) (runner, error) {
+	e, err := proc.New(engineOptions(cfg, log))
+	if err != nil {
+		return nil, err // not a runner that holds a nil pointer
+	}
+	return e, nil
+}
+
+func kubeEngine(context.Context, platform.Config, *slog.Logger) (runner, error) {
+	return nil, errs.Unsupported("apps cannot run on Kubernetes yet")
+}
