@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	keepDeltas = 1024            // a gateway that missed more gets the whole table
-	ackWait    = 5 * time.Second // longest wait for slow gateways
+	keepDeltas = 1024 // a gateway that missed more gets the whole table
+	// ackWait is the longest wait for slow gateways: so long that one whose
+	// machine died is found silent, and dropped, before the wait fails.
+	ackWait = (patience + 2) * defaultBeat
 )
 
 // Hub holds the core's policy, hands it to gateways and knows what each has
@@ -157,22 +159,22 @@ func (h *Hub) Snapshot() *Policy {
 }
 
 // Acked waits until every connected gateway has acknowledged the version. A
-// gateway that is not connected does not count: it gets the whole table when
-// it comes. After five seconds, or with ctx, it gives up.
+// gateway that is not connected, or found dead, does not count: it gets the
+// whole table when it comes. After ten seconds, or with ctx, it gives up.
 func (h *Hub) Acked(ctx context.Context, version uint64) error {
 	late := time.NewTimer(ackWait)
 	defer late.Stop()
 	for {
 		h.mu.Lock()
-		var behind []string
+		behind := 0
 		for p := range h.peers {
 			if p.acked < version {
-				behind = append(behind, p.id)
+				behind++
 			}
 		}
 		changed := h.changed
 		h.mu.Unlock()
-		if len(behind) == 0 {
+		if behind == 0 {
 			return nil
 		}
 		select {
@@ -180,7 +182,7 @@ func (h *Hub) Acked(ctx context.Context, version uint64) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-late.C:
-			return errs.Unavailable("%d of the gateways did not take the new table in time", len(behind))
+			return errs.Unavailable("%d of the gateways did not take the new table in time", behind)
 		}
 	}
 }
@@ -202,11 +204,15 @@ func (h *Hub) wake() {
 	h.changed = make(chan struct{})
 }
 
+// join adds a connection. An older one of the same gateway is dead even where
+// nothing has told so yet: a machine that vanishes closes no connection.
 func (h *Hub) join(p *peer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p.seen = time.Now()
+	maps.DeleteFunc(h.peers, func(old *peer, _ struct{}) bool { return old.id == p.id })
 	h.peers[p] = struct{}{}
+	h.wake()
 }
 
 func (h *Hub) leave(p *peer) {
