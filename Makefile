@@ -15,10 +15,10 @@ INIT := internal/engine/initbin/bin/slipway-init
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: ## set up, build, start on this machine, push a real Dash app; DATA= names the data folder
-	@./tools/setup run
+demo: ## set up, build, start on this machine, push a real Dash app; DATA= names the data folder; ISOLATION=none needs no sandbox
+	@./tools/setup $(if $(ISOLATION),bare,run)
 	@$(MAKE) --no-print-directory build
-	@bin/demo --data $(DATA)
+	@bin/demo --data $(DATA) --isolation '$(ISOLATION)'
 
 demo-check: build ## the same on free ports with a headless browser, then tear down
 	@./tools/setup test

@@ -18,7 +18,7 @@ func child(uid int, dir string, args []string) error {
 	// Without memory, the program goes before the init that reports it.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0)
 	unix.Umask(0o022)
-	if os.Getuid() == 0 {
+	if os.Getuid() == 0 && uid > 0 {
 		for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
 			if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {
 				return fmt.Errorf("give up capability %d: %w", c, err)

@@ -18,7 +18,7 @@ import (
 func main() {
 	if len(os.Args) > 3 && os.Args[1] == "child" {
 		uid, err := strconv.Atoi(os.Args[2])
-		if err != nil || uid == 0 {
+		if err != nil || uid == 0 { // less than 0: no sandbox, everybody is the same user
 			fail("child: user %q is not an unprivileged user's number", os.Args[2])
 		}
 		fmt.Fprintln(os.Stderr, "slipway:", child(uid, os.Args[3], os.Args[4:]))

@@ -45,6 +45,12 @@ func run(dir string, spec inside.Spec) error {
 	if _, err := inside.Read(s.path(inside.StateFile), &s.state); err != nil {
 		s.state = inside.State{}
 	}
+	if os.Getpid() != 1 {
+		// Without a PID namespace, what the program forgets must come here too.
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return err
+		}
+	}
 	signal.Notify(s.chld, unix.SIGCHLD)
 	signal.Notify(s.term, unix.SIGTERM, unix.SIGINT)
 	s.door, err = openDoor(s.group, s.path(inside.Socket), spec.Port)
@@ -239,13 +245,19 @@ func (s *supervisor) reap(pid int) (ws syscall.WaitStatus, found, none bool) {
 }
 
 // killAll ends what the program left. PID 1 of a sandbox may mean everybody;
-// without a PID namespace of its own, only the program's group.
+// without a PID namespace of its own, the program's group and then its orphans,
+// whose parent this process has become.
 func (s *supervisor) killAll(pid int) {
-	target := -pid
-	if os.Getpid() == 1 {
-		target = -1
+	kill := func() error { return unix.Kill(-1, unix.SIGKILL) }
+	if os.Getpid() != 1 {
+		kill = func() error {
+			if err := unix.Kill(-pid, unix.SIGKILL); err == nil {
+				return nil
+			}
+			return killChildren()
+		}
 	}
-	for unix.Kill(target, unix.SIGKILL) == nil {
+	for kill() == nil {
 		if _, _, none := s.reap(0); none {
 			return
 		}
@@ -255,6 +267,28 @@ func (s *supervisor) killAll(pid int) {
 		}
 	}
 	s.reap(0)
+}
+
+// killChildren fails when there is none.
+func killChildren() error {
+	own := strconv.Itoa(os.Getpid())
+	dirs, err := os.ReadDir("/proc")
+	if err != nil {
+		return err
+	}
+	err = unix.ESRCH
+	for _, d := range dirs {
+		child, cerr := strconv.Atoi(d.Name())
+		stat, rerr := os.ReadFile("/proc/" + d.Name() + "/stat")
+		if cerr != nil || rerr != nil {
+			continue
+		}
+		f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+		if len(f) > 1 && string(f[1]) == own && string(f[0]) != "Z" {
+			err = unix.Kill(child, unix.SIGKILL)
+		}
+	}
+	return err
 }
 
 // kills counts what the kernel killed for lack of memory, on cgroup v1 and v2.

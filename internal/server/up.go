@@ -82,6 +82,10 @@ func up(ctx context.Context, cfg platform.Config, out io.Writer) error {
 		fmt.Fprintf(out, "  Local CA %s\n           SHA-256 %s\n", run.CAFile, certs.Fingerprint())
 	}
 
+	if engine.Isolation(cfg.Isolation) == engine.IsolationNone {
+		fmt.Fprintln(out, "  WARNING  isolation: none. Apps run as plain processes of this user and can do whatever it can: trusted code only.")
+	}
+
 	log := logs.New(os.Stderr, cfg.Log.Format, cfg.Level(), "supervisor")
 	defer os.Remove(upFile(cfg.Data))
 	g := loop.New(ctx, log)

@@ -45,10 +45,11 @@ const (
 
 // show is a demonstration under way.
 type show struct {
-	root string // of the checkout
-	in   *rig.Instance
-	who  rig.Person
-	out  io.Writer
+	root  string // of the checkout
+	level string // of isolation; empty = the best that can be had
+	in    *rig.Instance
+	who   rig.Person
+	out   io.Writer
 }
 
 // step runs fn and prints its name and time.
@@ -104,6 +105,11 @@ func (s *show) start(ctx context.Context, data string, args []string, log io.Wri
 		return err
 	}
 	binary := filepath.Join(s.root, "bin", "slipway")
+	isolation, err := s.isolation(ctx, data)
+	if err != nil {
+		return err
+	}
+	args = append(args, isolation...)
 	err = s.step("start Slipway", func() error {
 		s.in, err = rig.Start(ctx, rig.Options{Binary: binary, Data: data, Args: args, Out: log})
 		return err
@@ -159,6 +165,7 @@ func demo(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("demo", flag.ExitOnError)
 	data := flags.String("data", "data/demo", "data folder, kept for the next start")
 	listen := flags.String("listen", "127.0.0.1:8443", "address of the one port")
+	level := flags.String("isolation", "", "full, rootless or none (default: the best that can be had)")
 	_ = flags.Parse(args) // it exits on errors
 	dir, err := filepath.Abs(*data)
 	if err != nil {
@@ -168,7 +175,7 @@ func demo(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	s := &show{root: root, out: os.Stdout}
+	s := &show{root: root, level: *level, out: os.Stdout}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

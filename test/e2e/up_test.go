@@ -63,7 +63,7 @@ func TestUpRefuses(t *testing.T) {
 		{name: "no PEM", config: "tls: {cert_file: slipway.yaml, key_file: slipway.yaml}\n", code: 2, want: []string{`tls.cert_file slipway.yaml .*failed to find any PEM data`}},
 		{name: "a certificate and plain HTTP", config: "tls: {cert_file: a.pem, key_file: b.pem}\n", args: []string{"--http"}, code: 2, want: []string{`http: plain HTTP and tls exclude each other`}},
 		{name: "rootless", config: "isolation: rootless\n", code: 2, want: []string{`isolation "rootless" is not available here.*set it to full`}},
-		{name: "none", config: "isolation: none\n", code: 2, want: []string{`isolation "none" is not available here.*set it to full`}},
+		{name: "none, where no script can say the path", config: "isolation: none\n", args: []string{"--data", "a b"}, code: 2, want: []string{`with isolation "none" .*letters.*--data`}},
 		{name: "a long path", args: []string{"--data", strings.Repeat("long", 20)}, code: 2, want: []string{`at most 60 characters long.*shorter one with --data`}},
 		{name: "a file for a folder", args: []string{"--data", "file"}, code: 2, want: []string{`cannot make the data folder .*/file`}},
 		{name: "an argument", args: []string{"now"}, code: 2, want: []string{`unknown command or argument "now"`, `slipway up --help`}},

@@ -32,6 +32,9 @@ type Harness struct {
 	Link string
 	// Real says that programs run as processes in sandboxes.
 	Real bool
+	// Plain says that those are plain processes: they share the machine's ports
+	// and user.
+	Plain bool
 	// Many is how many workloads are observed in less than a second; 0 = 200.
 	Many int
 }

@@ -36,6 +36,9 @@ func (e *Engine) bundle(rec record, r *replica) error {
 	if err := e.chown(r.path("home"), rec.UID); err != nil {
 		return err
 	}
+	if e.plain {
+		return e.plainSpec(rec, r)
+	}
 	root, err := e.rootfs(rec.UID)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/containerd/console"
@@ -37,19 +38,24 @@ func (e *Engine) Exec(ctx context.Context, id engine.ReplicaRef, c engine.Comman
 	case !live:
 		return engine.Exit{}, errs.Conflict("replica %d of %s does not run", id.Index, id.Ref)
 	}
+	var more []string
 	for _, v := range c.Env {
-		rec.Env = append(rec.Env, v.Name+"="+v.Value.Reveal())
+		more = append(more, v.Name+"="+v.Value.Reveal())
 	}
+	rec.Env = append(slices.Clone(rec.Env), more...)
 	p := specs.Process{
 		Args: c.Args, Env: environment(rec), Cwd: "/app", Terminal: c.TTY, NoNewPrivileges: true,
 		User:         specs.User{UID: uint32(rec.UID), GID: uint32(rec.UID)},
 		Capabilities: &specs.LinuxCapabilities{},
 	}
+	if e.plain {
+		p.Env = more
+	}
 	run := e.pipes
 	if c.TTY {
 		run = e.terminal
 	}
-	err := run(ctx, r.cid, p, s)
+	err := run(ctx, r, p, s)
 	exit := engine.Exit{At: time.Now().UTC()}
 	var status *runc.ExitError
 	if errors.As(err, &status) {
@@ -79,7 +85,15 @@ func (i execIO) Set(cmd *exec.Cmd) {
 	cmd.Stdout, cmd.Stderr = i.out, i.err
 }
 
-func (e *Engine) pipes(ctx context.Context, cid string, p specs.Process, s engine.Streams) (err error) {
+// enter runs a program beside the replica's own.
+func (e *Engine) enter(ctx context.Context, r *replica, p specs.Process, s execIO) error {
+	if e.plain {
+		return e.plainExec(ctx, r, p, s)
+	}
+	return e.client("").Exec(ctx, r.cid, p, &runc.ExecOpts{IO: s})
+}
+
+func (e *Engine) pipes(ctx context.Context, r *replica, p specs.Process, s engine.Streams) (err error) {
 	var open []*os.File
 	defer func() {
 		for _, f := range open {
@@ -117,12 +131,12 @@ func (e *Engine) pipes(ctx context.Context, cid string, p specs.Process, s engin
 		}
 	}
 	return loop.Run(context.WithoutCancel(ctx), drain(s.Out, outR), drain(s.Err, errR), func(context.Context) error {
-		err := e.client("").Exec(ctx, cid, p, &runc.ExecOpts{IO: execIO{inR, outW, errW}})
+		err := e.enter(ctx, r, p, execIO{inR, outW, errW})
 		return errors.Join(err, outW.Close(), errW.Close(), inR.Close())
 	})
 }
 
-func (e *Engine) terminal(ctx context.Context, cid string, p specs.Process, s engine.Streams) error {
+func (e *Engine) terminal(ctx context.Context, r *replica, p specs.Process, s engine.Streams) error {
 	master, path, err := console.NewPty()
 	if err != nil {
 		return err
@@ -148,7 +162,7 @@ func (e *Engine) terminal(ctx context.Context, cid string, p specs.Process, s en
 		_, _ = io.Copy(out, master) // a terminal's end reads as an error
 		return nil
 	}, func(context.Context) error {
-		err := e.client("").Exec(ctx, cid, p, &runc.ExecOpts{IO: execIO{slave, slave, slave}})
+		err := e.enter(ctx, r, p, execIO{slave, slave, slave})
 		return errors.Join(err, slave.Close())
 	})
 }

@@ -21,6 +21,9 @@ func (e *Engine) Info(context.Context) (engine.Info, error) {
 	if e.rootless != nil {
 		i.Isolation = engine.IsolationRootless
 	}
+	if e.plain {
+		i.Isolation = engine.IsolationNone
+	}
 	total, available := meminfo()
 	i.Memory = engine.Quota{Used: total - available, Limit: total}
 	return i, nil
@@ -88,12 +91,13 @@ func (e *Engine) Usage(context.Context) ([]engine.Usage, error) {
 	e.mu.Unlock()
 	var us []engine.Usage
 	var procs processes
-	if e.rootless != nil {
+	counted := e.rootless != nil || e.plain
+	if counted {
 		procs = readProcesses()
 	}
 	for _, r := range rs {
 		u := engine.Usage{ID: r.id, At: time.Now().UTC()}
-		if e.rootless != nil {
+		if counted {
 			u.MemoryBytes, u.CPU, u.PIDs = procs.usage(r.pid)
 		} else {
 			u.MemoryBytes, u.CPU, u.PIDs = e.cg.usage(r.cid)

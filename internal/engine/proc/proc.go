@@ -56,7 +56,9 @@ type Engine struct {
 	cg   cgroups
 	net  *network // nil = no network at all
 	why  []string // what is missing
-	// rootless is nil when the engine is root's.
+	// plain says that there are no sandboxes: isolation none.
+	plain bool
+	// rootless is nil when the engine is root's, or plain.
 	rootless *rootless
 	slirp    *slirp // its network, or nil
 	group    *loop.Group
@@ -140,6 +142,10 @@ func (e *Engine) prepare() error {
 	if err := errors.Join(e.claim(), e.layers.sweep(), e.installInit(), e.loadUIDs()); err != nil {
 		return err
 	}
+	if e.plain {
+		e.withoutSandbox()
+		return e.load()
+	}
 	if e.rootless != nil {
 		e.withoutRoot()
 		return errors.Join(e.writeEtc(), e.load())
@@ -180,29 +186,59 @@ func (e *Engine) check() error {
 		if os.Geteuid() != 0 {
 			return errs.Unsupported("isolation %q is not possible here, because slipway does not run as root: start it with sudo, or set `isolation: rootless` in slipway.yaml", engine.IsolationFull)
 		}
+		if err := tryNamespaces(); err != nil {
+			return errs.Wrap(err, errs.KindUnsupported, "isolation %q is not possible here, because this machine does not let root make namespaces (%v): "+
+				"in a container, give it the rights (privileged); or, to run trusted code as plain processes without any isolation, set `isolation: none` in slipway.yaml",
+				engine.IsolationFull, err)
+		}
 	case engine.IsolationRootless:
 		r, err := findRootless()
 		if err != nil {
 			return err
 		}
 		e.rootless = r
+	case engine.IsolationNone:
+		e.plain = true
 	default:
-		return errs.Unsupported("isolation %q is not available here: this engine runs apps in sandboxes only; leave the setting out, or set it to full, as root, or to rootless", e.opt.Isolation)
+		return errs.Unsupported("there is no isolation %q", e.opt.Isolation)
 	}
 	// A Unix socket's path ends at 107 bytes.
 	if !filepath.IsAbs(e.opt.Root) || len(e.opt.Root) > 60 {
 		return errs.Invalid("the path %q must be absolute and at most 60 characters long, because Unix sockets lie below it: choose a shorter one with --data", e.opt.Root)
 	}
 	e.host, _ = os.Hostname()
+	if e.plain {
+		return e.checkPlain()
+	}
 	e.runc = e.opt.Runc
 	if e.runc == "" {
-		p, err := exec.LookPath("runc")
+		p, err := findProgram("runc")
 		if err != nil {
 			return errs.Wrap(err, errs.KindUnsupported, "sandboxes need runc: install it with `apt-get install runc`")
 		}
 		e.runc = p
 	}
 	return nil
+}
+
+// tryNamespaces does what every sandbox needs, and leaves nothing.
+func tryNamespaces() error {
+	out, err := exec.CommandContext(context.Background(), "unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--mount-proc", "true").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// findProgram also looks where an ordinary user's PATH does not.
+func findProgram(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	for _, dir := range []string{"/usr/sbin/", "/sbin/"} {
+		if err != nil {
+			path, err = exec.LookPath(dir + name)
+		}
+	}
+	return path, err
 }
 
 // installInit puts the init's program where sandboxes see it. Its name has its
@@ -284,7 +320,10 @@ func (e *Engine) adopt(ob *object) error {
 		}
 		// Killed between making and starting, runc leaves its own process,
 		// which waits for ever: the next step deletes it.
-		if pid, born := e.runcState(r.cid); !halfMade(pid) {
+		if e.plain {
+			// What was being started holds the lock until it is an init.
+			_, r.pid, r.born = plainFind(r)
+		} else if pid, born := e.runcState(r.cid); !halfMade(pid) {
 			r.pid, r.born = pid, born
 		}
 		r.refresh()
@@ -378,6 +417,9 @@ func alive(pid int, born uint64) bool {
 		return false
 	}
 	state, start, ok := procStat(pid)
+	if ok && state == 'Z' && start == born {
+		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // it may be a child, without sandboxes
+	}
 	return ok && start == born && state != 'Z' && state != 'X'
 }
 

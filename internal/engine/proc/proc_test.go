@@ -19,12 +19,22 @@ func open(t *testing.T) enginetest.Harness { t.Helper(); return openTB(t) }
 
 func openTB(t testing.TB) enginetest.Harness {
 	t.Helper()
+	needSandboxes(t)
+	return openAs(t, isolation())
+}
+
+func needSandboxes(t testing.TB) {
+	t.Helper()
 	if os.Geteuid() != 0 && isolation() != engine.IsolationRootless {
 		t.Skip("sandboxes need root; as root, TestRootless runs those without")
 	}
 	if _, err := exec.LookPath("runc"); err != nil {
 		t.Skip("sandboxes need runc")
 	}
+}
+
+func openAs(t testing.TB, isolation engine.Isolation) enginetest.Harness {
+	t.Helper()
 	root, err := os.MkdirTemp("/tmp", "slw") //nolint:usetesting // t.TempDir is too long for sockets
 	if err != nil {
 		t.Fatal(err)
@@ -42,14 +52,14 @@ func openTB(t testing.TB) enginetest.Harness {
 		}
 		last, err = proc.New(proc.Options{
 			Root: filepath.Join(root, "engine"), Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-			Links: map[string]string{"platform": link}, Isolation: isolation(),
+			Links: map[string]string{"platform": link}, Isolation: isolation,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return last
 	}
-	h := enginetest.Harness{Engine: start(), Reopen: start, Link: link, Real: true}
+	h := enginetest.Harness{Engine: start(), Reopen: start, Link: link, Real: true, Plain: isolation == engine.IsolationNone}
 	h.Leftovers = func() []string { return leftovers(t, root) }
 	t.Cleanup(func() {
 		s, err := last.Observe(t.Context())
@@ -98,6 +108,9 @@ func leftovers(t testing.TB, root string) (left []string) {
 	for _, p := range procs {
 		m, err := os.ReadFile(filepath.Dir(p) + "/mountinfo")
 		if err == nil && strings.Contains(string(m), strings.TrimPrefix(root, "/tmp")+"/engine/objects/") {
+			left = append(left, "process "+filepath.Dir(p))
+		}
+		if env, err := os.ReadFile(filepath.Dir(p) + "/environ"); err == nil && strings.Contains(string(env), "SLIPWAY_REPLICA="+root) {
 			left = append(left, "process "+filepath.Dir(p))
 		}
 	}

@@ -38,13 +38,8 @@ func (r *rootless) findSlirp(ctx context.Context, lock *os.File) (*slirp, string
 		name string
 		path *string
 	}{{"slirp4netns", &s.program}, {"nft", &s.nft}, {"nsenter", &s.nsenter}} {
-		for _, dir := range []string{"", "/usr/sbin/", "/sbin/"} { // not in an ordinary user's PATH
-			if found, err := exec.LookPath(dir + p.name); err == nil {
-				*p.path = found
-				break
-			}
-		}
-		if *p.path == "" {
+		var err error
+		if *p.path, err = findProgram(p.name); err != nil {
 			return nil, "apps have no network: without root it needs " + p.name + "; install it with `apt-get install slirp4netns nftables`"
 		}
 	}

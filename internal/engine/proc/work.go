@@ -181,13 +181,10 @@ func (e *Engine) start(ctx context.Context, rec record, r *replica) error {
 		return err
 	}
 	defer out.Close()
-	rc := e.client(r.path("runc.log"))
-	// Not to be cut short by the end of this engine: a half-started task is lost.
-	_, err = rc.Run(context.WithoutCancel(ctx), r.cid, r.dir, &runc.CreateOpts{IO: fileIO{out}, Detach: true, NoNewKeyring: true})
+	pid, born, err := e.launch(ctx, r, out)
 	if err != nil {
-		return runcError(err, r.path("runc.log"))
+		return err
 	}
-	pid, born := e.runcState(r.cid)
 	if pid == 0 {
 		e.mu.Lock()
 		r.refresh()
@@ -203,6 +200,21 @@ func (e *Engine) start(ctx context.Context, rec record, r *replica) error {
 	r.pid, r.born = pid, born
 	e.mu.Unlock()
 	return e.connect(ctx, rec, r)
+}
+
+// launch starts the init. It is not cut short by the end of this engine: a
+// half-started task is lost. A zero pid has ended already.
+func (e *Engine) launch(ctx context.Context, r *replica, out *os.File) (pid int, born uint64, err error) {
+	if e.plain {
+		return e.plainStart(r, out)
+	}
+	rc := e.client(r.path("runc.log"))
+	_, err = rc.Run(context.WithoutCancel(ctx), r.cid, r.dir, &runc.CreateOpts{IO: fileIO{out}, Detach: true, NoNewKeyring: true})
+	if err != nil {
+		return 0, 0, runcError(err, r.path("runc.log"))
+	}
+	pid, born = e.runcState(r.cid)
+	return pid, born, nil
 }
 
 // connect gives a new sandbox its network and says go. Repeating it is harmless.
@@ -306,6 +318,9 @@ func (e *Engine) clear(ctx context.Context, r *replica) error {
 		if err := e.net.detach(r.cid); err != nil {
 			return err
 		}
+	}
+	if e.plain {
+		return plainClear(ctx, r)
 	}
 	if e.rootless != nil {
 		if err := slirpDetach(ctx, r); err != nil {
