@@ -56,6 +56,7 @@ var imports = map[string][]string{
 var homes = map[string][]string{
 	"modernc.org/sqlite":                  {"internal/store"},
 	"github.com/pressly/goose":            {"internal/store"},
+	"github.com/jackc/pgx":                {"internal/store", "internal/store/pgtest"},
 	"github.com/containerd":               {"internal/engine/proc"},
 	"github.com/opencontainers":           {"internal/engine/proc"},
 	"github.com/vishvananda":              {"internal/engine/proc"},

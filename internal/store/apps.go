@@ -34,7 +34,7 @@ func (tx *Tx) AddApp(a App) error {
 	_, err := tx.exec(`INSERT INTO apps(id, name, title, description, owner, access, sealed, in_portal, created, updated)
 		VALUES (?,?,?,?,?,?,?,?,?,?)`,
 		a.ID, a.Name, a.Title, a.Description, a.Owner, a.Access, a.Sealed, a.InPortal, micros(a.Created), micros(a.Created))
-	if unique(err) {
+	if tx.db.unique(err) {
 		return errs.Conflict("the name %q is taken: choose another", a.Name)
 	}
 	return err

@@ -174,7 +174,7 @@ func (tx *Tx) AddRelease(r Release) error {
 	_, err := tx.exec(`INSERT INTO releases(app, n, deploy, commit_id, message, source, env, plan, sealed, created, created_by, cause)
 		VALUES (?,?,?,?,?,?,?,?,?,?,?,?)`,
 		r.App, r.N, r.Deploy, r.Commit, r.Message, r.Source, r.Env, r.Plan, r.Sealed, micros(r.Created), r.CreatedBy, r.Cause)
-	if unique(err) {
+	if tx.db.unique(err) {
 		return errs.Conflict("release %d exists", r.N)
 	}
 	return err
@@ -203,14 +203,32 @@ func (tx *Tx) ReleasesOf(app slipway.AppID, before, limit int) ([]Release, error
 func (tx *Tx) KeptLayers(newest int) (map[string]bool, error) {
 	out := map[string]bool{}
 	err := tx.rows(func(r *sql.Rows) error {
-		var a, b string
-		err := r.Scan(&a, &b)
-		out[a], out[b] = true, true
+		var source, env string
+		err := r.Scan(&source, &env)
+		out[source], out[env] = true, true
 		return err
 	}, `SELECT r.source, r.env FROM releases r JOIN apps a ON a.id = r.app
-		WHERE r.n = a.current OR r.n > (SELECT max(n) FROM releases WHERE app = a.id) - ?
-		UNION SELECT d.source, coalesce(json_extract(nullif(d.plan, ''), '$.env_key'), '') FROM deploys d WHERE d.ended IS NULL
-		UNION SELECT coalesce(json_extract(nullif(d.plan, ''), '$.source'), ''), '' FROM deploys d WHERE d.ended IS NULL`, newest)
+		WHERE r.n = a.current OR r.n > (SELECT max(n) FROM releases WHERE app = a.id) - ?`, newest)
+	if err != nil {
+		return nil, err
+	}
+	err = tx.rows(func(r *sql.Rows) error {
+		var source, text string
+		if err := r.Scan(&source, &text); err != nil {
+			return err
+		}
+		var plan struct {
+			Env    string `json:"env_key"`
+			Source string `json:"source"`
+		}
+		if text != "" {
+			if err := json.Unmarshal([]byte(text), &plan); err != nil {
+				return err
+			}
+		}
+		out[source], out[plan.Source], out[plan.Env] = true, true, true
+		return nil
+	}, `SELECT source, plan FROM deploys WHERE ended IS NULL`)
 	delete(out, "")
 	return out, err
 }

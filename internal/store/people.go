@@ -18,7 +18,7 @@ type Person struct {
 }
 
 const userColumns = `u.id, u.name, u.email, u.full_name, u.password, u.disabled, u.epoch, u.created,
-	(SELECT coalesce(group_concat(role), '') FROM (SELECT role FROM roles WHERE user = u.id ORDER BY role))`
+	(SELECT coalesce(string_agg(role, ',' ORDER BY role), '') FROM roles WHERE user = u.id)`
 
 func scanPerson(scan func(...any) error) (Person, error) {
 	var p Person
@@ -57,13 +57,20 @@ func (tx *Tx) People(query, after string, limit int) ([]Person, error) {
 		out = append(out, p)
 		return err
 	}, `SELECT `+userColumns+` FROM users u
-		WHERE name > ? AND (name LIKE ? ESCAPE '\' OR full_name LIKE ? ESCAPE '\' OR email LIKE ? ESCAPE '\')
+		WHERE name > ? AND (name LIKE ? ESCAPE '\' OR lower(full_name) LIKE ? ESCAPE '\' OR lower(email) LIKE ? ESCAPE '\')
 		ORDER BY name LIMIT ?`, after, q, q, q, limit)
 	return out, err
 }
 
-// like is a pattern that matches what holds s.
+// like is a pattern that matches lower-case text that holds s. Only ASCII has
+// its case folded: that is what lower does in every database.
 func like(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, s)
 	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(s) + "%"
 }
 
@@ -71,7 +78,7 @@ func like(s string) string {
 func (tx *Tx) AddPerson(p Person) error {
 	_, err := tx.exec(`INSERT INTO users(id, name, email, full_name, password, disabled, epoch, created) VALUES (?,?,?,?,?,?,?,?)`,
 		p.ID, p.Name, p.Email, p.FullName, p.Password, p.Disabled, p.Epoch, micros(p.Created))
-	if unique(err) {
+	if tx.db.unique(err) {
 		return errs.Conflict("there is already a person named %q", p.Name)
 	}
 	if err != nil {

@@ -72,7 +72,7 @@ func (tx *Tx) AddSessionCookie(hash string, id slipway.SessionID, host string) e
 
 // SessionsOf lists a person's sessions that have not ended, newest first.
 func (tx *Tx) SessionsOf(user slipway.UserID, now time.Time) ([]Session, error) {
-	return tx.sessions(`user = ? AND ended IS NULL AND expires > ? ORDER BY seen DESC`, user, micros(now))
+	return tx.sessions(`user = ? AND ended IS NULL AND expires > ? ORDER BY seen DESC, id DESC`, user, micros(now))
 }
 
 // EndedSessions lists those that were ended before they expired.
@@ -82,7 +82,7 @@ func (tx *Tx) EndedSessions(now time.Time) ([]Session, error) {
 
 // TouchSession notes that a session was used.
 func (tx *Tx) TouchSession(id slipway.SessionID, now time.Time) error {
-	_, err := tx.exec(`UPDATE sessions SET seen = max(seen, ?) WHERE id = ?`, micros(now), id)
+	_, err := tx.exec(`UPDATE sessions SET seen = ? WHERE id = ? AND seen < ?`, micros(now), id, micros(now))
 	return err
 }
 

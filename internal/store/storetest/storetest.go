@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,13 +18,17 @@ import (
 	"slipway.dev/slipway/internal/store"
 )
 
-// Run runs the suite. open returns an empty store each time; the suite closes it.
-func Run(t *testing.T, open func(t *testing.T) *store.DB) {
+// Run runs the suite. fresh returns the name of an empty database each time.
+func Run(t *testing.T, fresh func(t *testing.T) string) {
 	t.Helper()
 	for name, fn := range map[string]func(*suite){
 		"FailedUpdateLeavesNothing": (*suite).failedUpdate,
 		"UpdatesAreSerial":          (*suite).serial,
+		"UpdatesSeeEachOther":       (*suite).skew,
 		"ViewIsOneState":            (*suite).snapshot,
+		"Text":                      (*suite).text,
+		"People":                    (*suite).people,
+		"Sessions":                  (*suite).sessions,
 		"Apps":                      (*suite).apps,
 		"DeleteTakesEverything":     (*suite).deleteApp,
 		"Grants":                    (*suite).grants,
@@ -31,15 +36,15 @@ func Run(t *testing.T, open func(t *testing.T) *store.DB) {
 		"Deploys":                   (*suite).deploys,
 		"Releases":                  (*suite).releases,
 		"KeptLayers":                (*suite).layers,
+		"Watch":                     (*suite).watch,
+		"OneLeads":                  (*suite).oneLeads,
+		"LeaseEnds":                 (*suite).leaseEnds,
+		"LeaseIsHandedOver":         (*suite).handOver,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &suite{T: t, db: open(t)}
-			t.Cleanup(func() {
-				if err := s.db.Close(); err != nil {
-					t.Error(err)
-				}
-			})
+			s := &suite{T: t, name: fresh(t)}
+			s.db = s.open()
 			s.update(func(tx *store.Tx) error {
 				return tx.AddPerson(store.Person{User: slipway.User{ID: owner, Name: "alice", Created: now}, Epoch: 1})
 			})
@@ -55,7 +60,23 @@ var now = time.Date(2026, 5, 4, 3, 2, 1, 123456000, time.UTC)
 
 type suite struct {
 	*testing.T
-	db *store.DB
+	name string
+	db   *store.DB
+}
+
+// open opens the database once more, as another process would.
+func (s *suite) open() *store.DB {
+	s.Helper()
+	db, err := store.Open(s.Context(), s.name)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			s.Error(err)
+		}
+	})
+	return db
 }
 
 func (s *suite) update(fn func(tx *store.Tx) error) {
@@ -110,15 +131,21 @@ func (s *suite) failedUpdate() {
 	})
 }
 
-// serial: read, then write, from many sides at once, loses no update.
+// serial: read, then write, from many sides and two processes at once, loses
+// no update.
 func (s *suite) serial() {
 	a := s.add("iris")
-	const sides, times = 8, 10
+	const sides, times = 6, 10
+	other := s.open()
 	fns := make([]func(context.Context) error, sides)
 	for i := range fns {
+		db := s.db
+		if i%2 == 1 {
+			db = other
+		}
 		fns[i] = func(ctx context.Context) error {
 			for range times {
-				if err := s.db.Update(ctx, func(tx *store.Tx) error {
+				if err := db.Update(ctx, func(tx *store.Tx) error {
 					n, err := tx.Replicas(a.ID)
 					if err != nil {
 						return err
@@ -138,6 +165,40 @@ func (s *suite) serial() {
 		n, err := tx.Replicas(a.ID)
 		if n["web"] != sides*times {
 			s.Errorf("%d of %d updates are left", n["web"], sides*times)
+		}
+		return err
+	})
+}
+
+// skew: two that each look before they write cannot both find nothing.
+func (s *suite) skew() {
+	a := s.add("iris")
+	other := s.open()
+	both := sync.WaitGroup{}
+	both.Add(2)
+	enter := func(db *store.DB, process string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			both.Done()
+			both.Wait()
+			return db.Update(ctx, func(tx *store.Tx) error {
+				n, err := tx.Replicas(a.ID)
+				if err != nil {
+					return err
+				}
+				if len(n) == 0 {
+					return tx.SetReplicas(a.ID, process, 1)
+				}
+				return nil
+			})
+		}
+	}
+	if err := loop.Run(s.Context(), enter(s.db, "web"), enter(other, "worker")); err != nil {
+		s.Fatal(err)
+	}
+	s.view(func(tx *store.Tx) error {
+		n, err := tx.Replicas(a.ID)
+		if len(n) != 1 {
+			s.Errorf("both found nothing: %v", n)
 		}
 		return err
 	})

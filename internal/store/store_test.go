@@ -1,0 +1,41 @@
+package store_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"slipway.dev/slipway/internal/store"
+	"slipway.dev/slipway/internal/store/pgtest"
+	"slipway.dev/slipway/internal/store/storetest"
+)
+
+func TestSQLite(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) string {
+		t.Helper()
+		return filepath.Join(t.TempDir(), "db")
+	})
+}
+
+func TestPostgreSQL(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t, pgtest.Options{})
+	template, url := server.Database(t, "")
+	if err := open(t, url).Close(); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Run(t, func(t *testing.T) string {
+		t.Helper()
+		_, url := server.Database(t, template)
+		return url
+	})
+}
+
+func open(t *testing.T, database string, opts ...store.Option) *store.DB {
+	t.Helper()
+	db, err := store.Open(t.Context(), database, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
