@@ -9,8 +9,10 @@ export GOFLAGS ?= -buildvcs=false
 DATA ?= $(CURDIR)/data/demo
 GO_TOOL := go tool -modfile=tools/go.mod
 INIT := internal/engine/initbin/bin/slipway-init
+WEB := internal/web/dist/index.html
+WEB_SOURCES := $(wildcard web/*.html web/*.ts web/*.json web/scripts/*) $(shell find web/src -type f)
 
-.PHONY: help demo demo-check test test-e2e unit lint build fmt bench generate clean
+.PHONY: help demo demo-check test test-e2e unit lint build fmt bench generate clean test-web screenshots
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,15 +26,32 @@ demo-check: build ## the same on free ports with a headless browser, then tear d
 	@./tools/setup test
 	bin/demo check
 
-build: $(INIT) ## bin/slipway and bin/demo
+build: $(INIT) $(WEB) ## bin/slipway, with the web UI, and bin/demo
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/slipway ./test/demo
 
 $(INIT): $(wildcard cmd/slipway-init/*.go internal/engine/inside/*.go internal/base/loop/*.go internal/base/dial/*.go) go.mod
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@ ./cmd/slipway-init
 
+# What the web UI is built with; Node itself comes from this machine or from PyPI.
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json web/.npmrc
+	tools/node npm ci --no-audit
+	@touch $@
+
+$(WEB): web/node_modules/.package-lock.json $(WEB_SOURCES)
+	tools/node npm run --silent build
+
+test-web: build ## the web UI: types, lint, and a real browser on the real binary
+	@./tools/setup test
+	tools/node npm run --silent check
+	tools/node npm run --silent e2e
+
+screenshots: build ## every page in light, dark and phone width, into web/pictures
+	@./tools/setup test
+	tools/node npm run --silent screenshots
+
 test: ## set up what tests need and pass them all
 	@./tools/setup test
-	@$(MAKE) --no-print-directory build lint unit test-e2e demo-check
+	@$(MAKE) --no-print-directory build lint unit test-e2e test-web demo-check
 
 unit: $(INIT) ## unit and contract tests, with the race detector, real sandboxes and real packages
 	SLIPWAY_TEST_ONLINE=1 SLIPWAY_TEST_BUILDS=1 $(GO_TOOL) gotestsum --format pkgname -- -race -shuffle=on -timeout 20m $$(go list ./... | grep -v /test/)
@@ -52,10 +71,12 @@ fmt: ## format
 
 generate: build ## documents made from the code
 	go generate ./...
+	tools/node npm run --silent generate
 
 bench: build ## measure against the targets, into bench/README.md
 	@./tools/setup test
 	go run ./bench
 
 clean:
-	rm -rf bin $(INIT)
+	rm -rf bin $(INIT) web/node_modules web/dist web/pictures web/e2e/out
+	find internal/web/dist -mindepth 1 ! -name .gitignore -delete

@@ -40,7 +40,8 @@ var imports = map[string][]string{
 	"internal/control/access":   {},
 	"internal/control/people":   {"internal/control/access", "internal/link", "internal/session", "internal/store"},
 	"internal/control/apps":     {"internal/build", "internal/control/access", "internal/engine", "internal/link", "internal/plan", "internal/store"},
-	"internal/pages":            {"internal/control/apps", "internal/control/people", "internal/control/access", "internal/session"},
+	"internal/pages":            {"internal/control/apps", "internal/control/people", "internal/control/access", "internal/session", "internal/web"},
+	"internal/web":              {},
 	"internal/api":              {"client", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/engine"},
 	"internal/cli":              {"client", "internal/ignore"},
 	"internal/platform":         {"internal/engine"},
@@ -48,7 +49,7 @@ var imports = map[string][]string{
 	"internal/server": {
 		"client", "internal/api", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/engine",
 		"internal/engine/proc", "internal/gateway", "internal/link", "internal/pages", "internal/platform",
-		"internal/proto/gitd", "internal/proto/idp", "internal/server/supervise", "internal/session", "internal/store", "internal/cli",
+		"internal/proto/gitd", "internal/proto/idp", "internal/server/supervise", "internal/session", "internal/store", "internal/cli", "internal/web",
 	},
 }
 

@@ -1,7 +1,7 @@
 // Package pages serves what people see before there is an app: sign-in,
-// sign-out, their account, and the Portal. It is plain HTML that works without
-// scripts. Writes must come from a page of the same origin; nothing is decided
-// here but where a browser goes next.
+// sign-out and their account, in plain HTML that works without scripts; and who
+// gets the web UI. Writes must come from a page of the same origin; nothing is
+// decided here but where a browser goes next.
 package pages
 
 import (
@@ -24,6 +24,8 @@ import (
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/logs"
 	"slipway.dev/slipway/internal/control/people"
+	"slipway.dev/slipway/internal/session"
+	"slipway.dev/slipway/internal/web"
 )
 
 //go:embed html/*.html
@@ -32,13 +34,15 @@ var htmlFiles embed.FS
 //go:embed html/style.css
 var styleSheet []byte
 
+//go:embed html/mark.svg
+var mark []byte
+
 // Options are what the pages are made of.
 type Options struct {
 	People *people.Service
-	// Apps lists what the actor in ctx may open and the Portal shows.
-	Apps  func(ctx context.Context, query, cursor string) (apps []slipway.App, next string, err error)
-	Hosts slipway.Hosts
-	Log   *slog.Logger
+	UI     *web.UI // the pages of the management host
+	Hosts  slipway.Hosts
+	Log    *slog.Logger
 }
 
 type handler struct {
@@ -75,12 +79,23 @@ func Manage(o Options) http.Handler {
 		return func(w http.ResponseWriter, r *http.Request) error { return h.go303(w, r, where) }
 	}
 	h.on(mux, "GET /{$}", to("/portal"))
-	h.on(mux, "GET /apps", to("/portal"))
-	h.on(mux, "GET /portal", h.portal)
+	for _, page := range []string{"/portal", "/apps", "/apps/", "/profile", "/admin", "/admin/"} {
+		h.on(mux, "GET "+page, h.document)
+	}
+	mux.HandleFunc("GET /assets/", o.UI.Asset)
 	h.on(mux, "GET /account", to(o.Hosts.Auth()+"/account"))
 	h.on(mux, "GET /_slipway/session", h.takeSession)
 	h.on(mux, "GET /_slipway/logout", to(o.Hosts.Auth()+"/logout"))
 	return h.around(mux, cookieName(o.Hosts, "api"), o.People.ActorFromAPICookie)
+}
+
+// document begins the web UI for whoever has signed in.
+func (h *handler) document(w http.ResponseWriter, r *http.Request) error {
+	if slipway.ActorFrom(r.Context()).User == nil {
+		return h.go303(w, r, session.Handoff(w, r, h.Hosts, h.Hosts.API()+r.URL.RequestURI(), false))
+	}
+	h.UI.Document(w, r)
+	return nil
 }
 
 func newHandler(o Options) *handler {
@@ -92,9 +107,9 @@ func newHandler(o Options) *handler {
 	layout := template.Must(template.New("layout.html").Funcs(template.FuncMap{
 		"day":     func(t time.Time) string { return t.Format("2 Jan 2006") },
 		"when":    func(t time.Time) string { return t.Format("2 Jan 2006, 15:04 UTC") },
-		"initial": initial, "hue": hue, "device": device, "badgeClass": badgeClass,
+		"initial": initial, "hue": hue, "device": device,
 	}).ParseFS(htmlFiles, "html/layout.html"))
-	for _, name := range []string{"login", "logout", "account", "portal", "error"} {
+	for _, name := range []string{"login", "logout", "account", "error"} {
 		h.pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(htmlFiles, "html/"+name+".html"))
 	}
 	return h
@@ -115,6 +130,11 @@ func (h *handler) mux() *http.ServeMux {
 		w.Header().Set("Content-Type", "text/css; charset=utf-8")
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 		_, _ = w.Write(styleSheet) // a browser that is gone sees nothing
+	})
+	mux.HandleFunc("GET /_slipway/mark.svg", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "image/svg+xml")
+		w.Header().Set("Cache-Control", "public, max-age=86400")
+		_, _ = w.Write(mark) // as above
 	})
 	h.on(mux, "/", func(http.ResponseWriter, *http.Request) error { return errs.NotFound("there is no such page") })
 	return mux
@@ -186,7 +206,6 @@ type view struct {
 	Problem string            // what did not
 	Fields  map[string]string // what is wrong with single fields
 	Request string            // id
-	Wide    bool
 	Data    any
 
 	formAction string // where forms may lead, beside this origin

@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/secret"
@@ -25,9 +26,13 @@ import (
 	"slipway.dev/slipway/internal/pages"
 	"slipway.dev/slipway/internal/session"
 	"slipway.dev/slipway/internal/store"
+	"slipway.dev/slipway/internal/web"
 )
 
-const good = "correct-horse-battery"
+const (
+	good     = "correct-horse-battery"
+	document = "the web UI"
+)
 
 // world is both hosts on one server, and a base host that takes sessions as a
 // gateway does.
@@ -35,8 +40,6 @@ type world struct {
 	*people.Service
 	hosts   slipway.Hosts
 	addr    string
-	apps    []slipway.App
-	asked   string // of the Portal's search
 	options pages.Options
 	admin   context.Context //nolint:containedctx // in which the administrator acts
 }
@@ -82,10 +85,7 @@ func newWorld(t *testing.T) *world {
 	ok(t, w.Load(t.Context()))
 	w.options = pages.Options{
 		People: w.Service, Hosts: w.hosts, Log: log,
-		Apps: func(_ context.Context, query, _ string) ([]slipway.App, string, error) {
-			w.asked = query
-			return w.apps, "", nil
-		},
+		UI: web.New(fstest.MapFS{"index.html": {Data: []byte(document)}, "assets/a.js": {Data: []byte("script")}}),
 	}
 	auth, manage = pages.Auth(w.options), pages.Manage(w.options)
 	root, err := w.Bootstrap(t.Context(), "admin", secret.New(good))
@@ -216,20 +216,19 @@ func TestSignInToPortal(t *testing.T) {
 		t.Errorf("the target is lost: %q", field(a.text, "to"))
 	}
 	a = b.signIn(t, "alice", good, w.hosts.API()+"/portal?q=x")
-	wants(t, a, 200, "alice", "Nothing found")
-	if a.url != w.hosts.API()+"/portal?q=x" || w.asked != "x" {
-		t.Errorf("at %s, asked %q", a.url, w.asked)
+	wants(t, a, 200, document)
+	if a.url != w.hosts.API()+"/portal?q=x" || b.who(t) != "alice" {
+		t.Errorf("at %s as %s", a.url, b.who(t))
 	}
-	wants(t, b.get(t, w.hosts.API()+"/"), 200, "Put your first app here", "git push slipway main", w.hosts.Git()+"/my-app")
-	w.apps = []slipway.App{
-		{Name: "iris", Title: "Iris <explorer>", Description: "Flowers", OwnerName: "bob", State: slipway.AppRunning},
-		{Name: "own", Isolated: true, State: slipway.AppCrashed},
+	if csp := a.header.Get("Content-Security-Policy"); !strings.Contains(csp, "script-src 'self';") {
+		t.Errorf("policy: %s", csp)
 	}
-	a = b.get(t, w.hosts.API()+"/portal")
-	wants(t, a, 200, "Iris &lt;explorer&gt;", "Flowers", "by bob", "Running", w.hosts.App("iris", false), w.hosts.App("own", true), "Crashed")
-	w.apps = nil
-	c := w.browser(t)
-	wants(t, c.signIn(t, "carol", good, w.hosts.API()+"/portal"), 200, "No apps yet")
+	for from, end := range map[string]string{"/": "/portal", "/apps": "/apps", "/apps/iris/logs?process=web": "/apps/iris/logs?process=web", "/profile": "/profile", "/admin/users": "/admin/users"} {
+		if a = b.get(t, w.hosts.API()+from); a.status != 200 || a.text != document || a.url != w.hosts.API()+end {
+			t.Errorf("%s: %d at %s", from, a.status, a.url)
+		}
+	}
+	wants(t, w.browser(t).get(t, w.hosts.API()+"/assets/a.js"), 200, "script")
 
 	// Once signed in, another host costs no password.
 	a = b.get(t, w.hosts.Auth()+"/login/handoff?to="+url.QueryEscape(w.hosts.Apps()+"/iris/x?a=b"))
@@ -283,8 +282,11 @@ func TestHandoffIsBoundToTheBrowser(t *testing.T) {
 			t.Errorf("at %s", a.url)
 		}
 	}
-	wants(t, victim.signIn(t, "alice", good, w.hosts.API()+"/portal"), 200, "alice")
-	wants(t, victim.get(t, link()), 200, "alice")
+	wants(t, victim.signIn(t, "alice", good, w.hosts.API()+"/portal"), 200, document)
+	wants(t, victim.get(t, link()), 200, document)
+	if victim.who(t) != "alice" {
+		t.Errorf("the victim is %s", victim.who(t))
+	}
 
 	// A browser that keeps no cookies of this host is not sent around for ever.
 	wants(t, w.browser(t).get(t, strings.Replace(link(), "&to=", ".2&to=", 1)), 400, "did not send back the cookie", "Sign in again")
@@ -294,11 +296,26 @@ func TestHandoffIsBoundToTheBrowser(t *testing.T) {
 	for _, tab := range []answer{one, two} {
 		form := url.Values{"username": {"alice"}, "password": {good}, "to": {field(tab.text, "to")}, "state": {field(tab.text, "state")}}
 		a := tabs.do(t, http.MethodPost, w.hosts.Auth()+"/login", form)
-		wants(t, a, 200, "alice")
-		if a.url != field(tab.text, "to") {
+		wants(t, a, 200, document)
+		if a.url != field(tab.text, "to") || tabs.who(t) != "alice" {
 			t.Errorf("at %s", a.url)
 		}
 	}
+}
+
+// who is signed in on the management host.
+func (b *browser) who(t *testing.T) string {
+	t.Helper()
+	u, err := url.Parse(b.w.hosts.API())
+	ok(t, err)
+	for _, c := range b.c.Jar.Cookies(u) {
+		if c.Name == "slipway-api" {
+			a, err := b.w.ActorFromAPICookie(t.Context(), c.Value)
+			ok(t, err)
+			return a.Name()
+		}
+	}
+	return ""
 }
 
 // stateOf is the state of a browser that the management host sent to sign in.

@@ -29,6 +29,7 @@ import (
 	"slipway.dev/slipway/internal/proto/gitd"
 	"slipway.dev/slipway/internal/proto/idp"
 	"slipway.dev/slipway/internal/store"
+	"slipway.dev/slipway/internal/web"
 )
 
 const (
@@ -179,11 +180,7 @@ func (c *core) handler() http.Handler {
 
 func (c *core) pages() pages.Options {
 	return pages.Options{
-		People: c.people, Hosts: c.hosts, Log: c.log.With("part", "pages"),
-		Apps: func(ctx context.Context, query, cursor string) ([]slipway.App, string, error) {
-			p, err := c.apps.List(ctx, apps.AppFilter{Query: query, Cursor: cursor, Portal: true, Limit: 60})
-			return p.Items, p.Next, err
-		},
+		People: c.people, UI: web.Built(), Hosts: c.hosts, Log: c.log.With("part", "pages"),
 	}
 }
 

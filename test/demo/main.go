@@ -1,7 +1,8 @@
 // Command demo is what `make demo` runs: it starts Slipway on this machine,
 // makes the first administrator, pushes a real Dash app with git and says
 // where to open it. `demo check` does the same on free ports, opens the app
-// in a browser, pushes a change, and tears everything down.
+// in a browser, pushes a change, and tears everything down. `demo stage` sets
+// the scene for the tests of the web UI.
 package main
 
 import (
@@ -27,9 +28,12 @@ func main() {
 	defer stop()
 	args := os.Args[1:]
 	var err error
-	if len(args) > 0 && args[0] == "check" {
+	switch {
+	case len(args) > 0 && args[0] == "check":
 		err = check(ctx, args[1:])
-	} else {
+	case len(args) > 0 && args[0] == "stage":
+		err = stage(ctx, args[1:])
+	default:
 		err = demo(ctx, args)
 	}
 	if err != nil && ctx.Err() == nil {

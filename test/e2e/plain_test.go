@@ -29,7 +29,7 @@ func TestPlainHTTP(t *testing.T) {
 		{"a stranger is sent to sign in", []string{"anon", "-once", app}, []string{"^HTTP 302", "^Set-Cookie: slipway-handoff=[^;]+; Path=/; Max-Age=600; HttpOnly; SameSite=Lax$"}},
 		{"a script gets 401", []string{"anon", "-xhr", app}, []string{"^HTTP 401"}},
 		{"alice opens her app", []string{"alice", app + "headers"}, []string{"^HTTP 200", "(?i)^X-Forwarded-User: alice", "(?i)^X-Forwarded-Proto: http$"}},
-		{"the Portal shows it", []string{"alice", api + "/portal"}, []string{"^HTTP 200", app}},
+		{"the Portal shows it", []string{"alice", api + "/v1/apps?portal=true"}, []string{"^HTTP 200", app}},
 		{"our page writes", write("written", headers(api, "-H", "Sec-Fetch-Site: same-origin")...), []string{"^HTTP 201"}},
 		{"our page writes, in a browser that tells less", write("written-too", headers(api)...), []string{"^HTTP 201"}},
 		{"a page of an app does not", write("stolen", headers(w.in.Hosts.Apps())...), []string{"^HTTP 403"}},

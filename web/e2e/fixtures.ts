@@ -1,0 +1,55 @@
+import AxeBuilder from '@axe-core/playwright';
+import { test as base, expect, type Page } from '@playwright/test';
+
+import type { Stage } from './setup';
+
+export { expect };
+export const stage = JSON.parse(process.env.STAGE ?? '{}') as Stage;
+export const url = (path: string) => stage.api + path;
+
+/** Kills the core as a crash would; the supervisor starts it again. */
+export const crashCore = () => process.kill(Number(process.env.STAGE_PID), 'SIGUSR1');
+
+export type Persona = 'admin' | 'alice' | 'bob' | 'carol';
+
+export async function signIn(page: Page, who: Persona, path = '/portal') {
+  await page.goto(url(path));
+  await page.getByLabel('User name').fill(who);
+  await page.getByLabel('Password').fill(stage.people[who] ?? '');
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await expect(page.getByRole('button', { name: `Account of ${who}` })).toBeVisible();
+}
+
+/** No violation of accessibility rules on the page as it is now, in both schemes. */
+export async function accessible(page: Page) {
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    await expect(page.locator('html')).toHaveAttribute('data-mantine-color-scheme', colorScheme);
+    const { violations } = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']).analyze();
+    const found = violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.map((n) => `${n.target.join(' ')} ${n.any[0]?.message ?? ''}`).join('\n  ')}`);
+    expect(found, `in ${colorScheme} at ${page.url()}`).toEqual([]);
+  }
+}
+
+// What a page must not do: log an error, break its policy, or ask another site.
+export const test = base.extend<{ allowed: RegExp[]; clean: undefined }>({
+  allowed: [[], { option: true }],
+  clean: [
+    async ({ context, allowed }, use) => {
+      const bad: string[] = [];
+      const own = new URL(stage.api).host.replace(/^api-/, '');
+      context.on('console', (m) => {
+        const ours = [stage.api, stage.auth].some((h) => m.location().url.startsWith(h)); // an app's own errors are its own
+        if (ours && (m.type() === 'error' || m.type() === 'warning')) bad.push(`${m.type()}: ${m.text()} (${m.location().url})`);
+      });
+      context.on('weberror', (e) => bad.push(`error: ${e.error().message}`));
+      context.on('request', (r) => {
+        const at = new URL(r.url());
+        if (at.protocol.startsWith('http') && !at.host.endsWith(own)) bad.push(`third party: ${r.url()}`);
+      });
+      await use(undefined);
+      expect(bad.filter((b) => !allowed.some((a) => a.test(b)))).toEqual([]);
+    },
+    { auto: true },
+  ],
+});

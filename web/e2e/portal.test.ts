@@ -1,0 +1,45 @@
+import { accessible, expect, signIn, stage, test, url } from './fixtures';
+
+test('a stranger signs in and comes to where they wanted', async ({ page }) => {
+  await page.goto(url('/portal?q=wea'));
+  await expect(page).toHaveURL(new RegExp(`^${stage.auth}/login`));
+  await expect(page.getByRole('heading', { name: 'Sign in' })).toBeVisible();
+  await page.getByLabel('User name').fill('bob');
+  await page.getByLabel('Password').fill(stage.people.bob ?? '');
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(url('/portal?q=wea'));
+  await expect(page.getByRole('searchbox', { name: 'Search apps' })).toHaveValue('wea');
+});
+
+test('bob sees the app that is shared with him, and opens it', async ({ page }) => {
+  await signIn(page, 'bob');
+  const cards = page.getByRole('list', { name: 'Portal' }).getByRole('listitem');
+  await expect(cards).toHaveCount(1);
+  await expect(cards).toContainText('by alice');
+  await expect(page.getByRole('link', { name: 'Admin' })).toHaveCount(0);
+  await accessible(page);
+  await page.getByRole('link', { name: 'Weather' }).click();
+  await expect(page.getByText('Sunny, 25 degrees')).toBeVisible();
+});
+
+test('search as you type keeps itself in the address', async ({ page }) => {
+  await signIn(page, 'alice');
+  const cards = page.getByRole('list', { name: 'Portal' }).getByRole('listitem');
+  await expect(cards).not.toHaveCount(1);
+  await page.getByRole('searchbox', { name: 'Search apps' }).fill('weath');
+  await expect(cards).toHaveCount(1);
+  await expect(page).toHaveURL(/q=weath/);
+  await page.reload();
+  await expect(cards).toHaveCount(1);
+  await page.getByRole('searchbox', { name: 'Search apps' }).fill('nothing like it');
+  await expect(page.getByRole('heading', { name: 'Nothing found for “nothing like it”' })).toBeVisible();
+  await accessible(page);
+  await page.getByRole('button', { name: 'Show all of them' }).click();
+  await expect(cards).not.toHaveCount(0);
+});
+
+test('carol, who has no app, is told what to do', async ({ page }) => {
+  await signIn(page, 'carol');
+  await expect(page.getByRole('heading', { name: 'No apps yet' })).toBeVisible();
+  await accessible(page);
+});

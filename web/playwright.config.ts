@@ -1,0 +1,25 @@
+import { defineConfig } from '@playwright/test';
+
+// One real Slipway, begun in setup.ts, is shared by all tests.
+export default defineConfig({
+  testDir: 'e2e',
+  outputDir: 'e2e/out',
+  globalSetup: './e2e/setup.ts',
+  testIgnore: process.env.PICTURES ? [] : ['pictures.test.ts'],
+  testMatch: '*.test.ts',
+  workers: 1,
+  timeout: 120_000,
+  expect: { timeout: 30_000 },
+  forbidOnly: true,
+  reporter: 'list',
+  use: {
+    ignoreHTTPSErrors: true,
+    actionTimeout: 30_000,
+    navigationTimeout: 60_000,
+    trace: 'retain-on-failure',
+    launchOptions: {
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+      args: ['--no-sandbox', '--disable-quic', '--disable-gpu'],
+    },
+  },
+});

@@ -1,0 +1,65 @@
+import { notifications } from '@mantine/notifications';
+import { QueryClient, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+
+import { text } from '../text';
+import { api, ask, Problem } from './client';
+
+export const queries = new QueryClient({
+  defaultOptions: {
+    queries: {
+      // A platform that starts again is waited for; anything else is shown.
+      retry: (n, error) => error instanceof Problem && error.passing && n < 60,
+      retryDelay: (n) => Math.min(500 * 2 ** n, 5000),
+      staleTime: 2000,
+    },
+    mutations: { retry: false },
+  },
+});
+
+/** Who is signed in. */
+export const useMe = () =>
+  useQuery({ queryKey: ['whoami'], queryFn: ({ signal }) => ask(api.GET('/v1/whoami', { signal })), staleTime: 60_000 });
+
+export function useRoles() {
+  const me = useMe();
+  const roles = me.data?.user.roles ?? [];
+  return { name: me.data?.user.name ?? '', admin: roles.includes('admin'), licensed: roles.includes('licensed_user') };
+}
+
+export const asProblem = (e: unknown): Problem =>
+  e instanceof Problem ? e : new Problem('internal', e instanceof Error ? e.message : String(e));
+
+/**
+ * A change: says what was done, and makes everything that it touches ask again.
+ * Where no form shows the problem, it is a notice.
+ */
+export function useAct<In, Out = unknown>(o: {
+  act: (input: In) => Promise<Out>;
+  done?: string | ((out: Out, input: In) => string);
+  touches?: readonly unknown[];
+  inForm?: boolean;
+  then?: (out: Out, input: In) => unknown;
+}) {
+  const client = useQueryClient();
+  return useMutation<Out, Error, In>({
+    mutationFn: o.act,
+    onSuccess: async (out, input) => {
+      if (o.done !== undefined) {
+        notifications.show({ color: 'teal', message: typeof o.done === 'function' ? o.done(out, input) : o.done });
+      }
+      await client.invalidateQueries(o.touches === undefined ? {} : { queryKey: o.touches });
+      await o.then?.(out, input);
+    },
+    onError: (error) => {
+      if (o.inForm) return;
+      const p = asProblem(error);
+      const fields = Object.values(p.fields).join(' ');
+      notifications.show({
+        color: 'red',
+        autoClose: 12_000,
+        title: text.problem.title(p.kind),
+        message: [p.message, fields, p.id && text.problem.id(p.id)].filter(Boolean).join(' '),
+      });
+    },
+  });
+}

@@ -1,0 +1,17 @@
+import { Card, Stack, Text, Title } from '@mantine/core';
+import type { ReactNode } from 'react';
+
+/** What is shown where there is nothing yet: why, and what to do about it. */
+export function Empty({ title, children, icon }: { title: string; children?: ReactNode; icon?: ReactNode }) {
+  return (
+    <Card py={48}>
+      <Stack align="center" gap="xs" maw={560} mx="auto" ta="center" w="100%">
+        {icon}
+        <Title order={2} size="h4">
+          {title}
+        </Title>
+        {typeof children === 'string' ? <Text c="dimmed">{children}</Text> : children}
+      </Stack>
+    </Card>
+  );
+}

@@ -1,0 +1,21 @@
+import { createTheme, type MantineColorsTuple } from '@mantine/core';
+
+// The brand's blue; shade 7 is what the sign-in pages use.
+const blue: MantineColorsTuple = ['#eaf5fb', '#d3e8f4', '#a6d2ea', '#77bbe0', '#4fa6d5', '#2f92c6', '#1a7cb0', '#0b5c8a', '#0a4f77', '#073e5e'];
+
+export const theme = createTheme({
+  primaryColor: 'blue',
+  primaryShade: { light: 7, dark: 6 },
+  colors: { blue },
+  defaultRadius: 'md',
+  fontFamily: 'ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif',
+  fontFamilyMonospace: 'ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace',
+  headings: { fontWeight: '650' },
+  cursorType: 'pointer',
+  respectReducedMotion: true,
+  components: {
+    Card: { defaultProps: { withBorder: true, padding: 'lg', radius: 'lg' } },
+    Tooltip: { defaultProps: { withArrow: true, openDelay: 300 } },
+    Modal: { defaultProps: { centered: true, radius: 'lg' } },
+  },
+});
