@@ -36,6 +36,7 @@ var imports = map[string][]string{
 	"internal/proto/gitd":       {},
 	"internal/proto/idp":        {},
 	"internal/link":             {},
+	"internal/endpoints":        {},
 	"internal/gateway":          {"internal/link", "internal/session"},
 	"internal/control/access":   {},
 	"internal/control/people":   {"internal/control/access", "internal/link", "internal/session", "internal/store"},
@@ -47,7 +48,7 @@ var imports = map[string][]string{
 	"internal/platform":         {"internal/engine"},
 	"internal/server/supervise": {},
 	"internal/server": {
-		"client", "internal/api", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/engine",
+		"client", "internal/api", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/endpoints", "internal/engine",
 		"internal/engine/proc", "internal/gateway", "internal/link", "internal/pages", "internal/platform",
 		"internal/proto/gitd", "internal/proto/idp", "internal/server/supervise", "internal/session", "internal/store", "internal/cli", "internal/web",
 	},
@@ -62,13 +63,14 @@ var homes = map[string][]string{
 	"github.com/opencontainers":           {"internal/engine/proc"},
 	"github.com/vishvananda":              {"internal/engine/proc"},
 	"github.com/google/nftables":          {"internal/engine/proc"},
-	"k8s.io":                              {"internal/engine/kube"},
+	"k8s.io":                              {"internal/engine/kube", "internal/endpoints", "internal/install"},
+	"sigs.k8s.io":                         {"internal/install"},
 	"github.com/danielgtaylor/huma":       {"internal/api"},
 	"github.com/spf13":                    {"internal/cli", "internal/server", "cmd/slipway"},
 	"github.com/zitadel":                  {"internal/proto/idp"},
 	"database/sql":                        {"internal/store"},
 	"github.com/go-jose/go-jose":          {"internal/session", "internal/proto/idp", "internal/control/people"},
-	"go.yaml.in/yaml":                     {"internal/platform"},
+	"go.yaml.in/yaml":                     {"internal/platform", "internal/install"},
 	"github.com/prometheus/client_golang": {"internal/gateway", "internal/server"},
 }
 

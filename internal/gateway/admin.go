@@ -50,9 +50,16 @@ func (s *Server) Admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if s.Policy.Policy() == nil {
+		why := ""
+		switch {
+		case s.leaving.Load():
+			why = "it is about to stop"
+		case s.Policy.Policy() == nil:
+			why = "no policy from the core yet"
+		}
+		if why != "" {
 			w.WriteHeader(http.StatusServiceUnavailable)
-			io.WriteString(w, "no policy from the core yet\n")
+			io.WriteString(w, why+"\n")
 			return
 		}
 		io.WriteString(w, "ok\n")

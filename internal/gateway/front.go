@@ -19,15 +19,16 @@ import (
 type front struct {
 	log      *slog.Logger
 	tls      *tls.Config
-	timeout  time.Duration // for a handshake
+	timeout  time.Duration     // for a handshake
+	plain    func(*peekedConn) // answers who does not speak TLS where that is spoken
 	conns    chan net.Conn
 	closed   chan struct{}
 	once     sync.Once
 	draining atomic.Bool
 }
 
-func newFront(log *slog.Logger, cfg *tls.Config, timeout time.Duration) *front {
-	return &front{log: log, tls: cfg, timeout: timeout, conns: make(chan net.Conn), closed: make(chan struct{})}
+func newFront(log *slog.Logger, cfg *tls.Config, timeout time.Duration, plain func(*peekedConn)) *front {
+	return &front{log: log, tls: cfg, timeout: timeout, plain: plain, conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
 // accept takes connections until the listener is closed.
@@ -56,7 +57,15 @@ func (f *front) accept(g *loop.Group, l net.Listener) error {
 			continue
 		}
 		g.Spawn("handshake", func(ctx context.Context) error {
-			f.shake(ctx, tls.Server(c, f.tls))
+			p, speaksTLS, err := peek(c, f.timeout)
+			switch {
+			case err != nil:
+				c.Close() //nolint:errcheck // it said nothing
+			case speaksTLS:
+				f.shake(ctx, tls.Server(p, f.tls))
+			default:
+				f.plain(p)
+			}
 			return nil
 		})
 	}

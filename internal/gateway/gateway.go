@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,15 +39,23 @@ type Source interface {
 
 // Options are what a gateway is made of. Zero times take their defaults.
 type Options struct {
-	Policy         Source
-	Verify         func(keys []link.SessionKey, token string, now time.Time) (session.Claims, error) // session.Verify when nil
-	Log            *slog.Logger
-	Dialer         dial.Dialer    // opens endpoints of replicas and of the core
-	TLS            *tls.Config    // nil: plain HTTP, told by everything that is sent to browsers
+	Policy Source
+	Verify func(keys []link.SessionKey, token string, now time.Time) (session.Claims, error) // session.Verify when nil
+	Log    *slog.Logger
+	Dialer dial.Dialer // opens endpoints of replicas and of the core
+	TLS    *tls.Config // nil: plain HTTP, told by everything that is sent to browsers
+	// Endpoints tells where the ready replicas of a workload are, where the edge
+	// can see that itself; known is false for one that it has not heard of. Nil
+	// when there is only the table.
+	Endpoints func(app slipway.AppID, workload string) (ready []string, known bool)
+	// Linger, when set, is called when the gateway is asked to stop: it serves on
+	// until Linger returns, says that it is not ready, and sends clients elsewhere.
+	Linger         func(ctx context.Context)
 	TrustedProxies []netip.Prefix // may say who the client is
 	Metrics        *prometheus.Registry
 
 	Hold        time.Duration // how long a request waits for a starting app (10 s)
+	CoreHold    time.Duration // how long a request waits for the core (as Hold)
 	HeadTimeout time.Duration // to send the head of a request (10 s)
 	IdleTimeout time.Duration // between requests (60 s)
 	DrainTime   time.Duration // for requests under way when the gateway stops (10 s)
@@ -60,6 +69,7 @@ type Server struct {
 	live     *liveSet
 	tokens   *tokenCache
 	sessions *sessionCache
+	leaving  atomic.Bool // asked to stop: clients are told to go elsewhere
 	met      *metrics
 	apps     http.Handler // forwards to apps
 	platform http.Handler // forwards to the core
@@ -74,6 +84,7 @@ func New(o Options) (*Server, error) {
 		o.Verify = session.Verify
 	}
 	setDefault(&o.Hold, 10*time.Second)
+	setDefault(&o.CoreHold, o.Hold)
 	setDefault(&o.HeadTimeout, 10*time.Second)
 	setDefault(&o.IdleTimeout, time.Minute)
 	setDefault(&o.DrainTime, 10*time.Second)
@@ -104,7 +115,7 @@ func setDefault(d *time.Duration, v time.Duration) {
 	}
 }
 
-// Serve answers on the listeners until ctx ends; then it takes no more
+// Serve answers on the listeners until ctx ends; after Linger, it takes no more
 // connections and lets the requests under way finish within DrainTime. The
 // listeners' sockets may live on in the supervisor.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
@@ -118,7 +129,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		ConnContext:                  withHeadConn,
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: 250},
 	}
-	front := newFront(s.Log, tlsConfig(s.TLS), s.HeadTimeout)
+	front := newFront(s.Log, tlsConfig(s.TLS), s.HeadTimeout, s.sendToTLS)
 	g := loop.New(context.WithoutCancel(ctx), s.Log)
 	for _, l := range listeners {
 		g.Go("accept", func(context.Context) error { return front.accept(g, l) })
@@ -132,6 +143,10 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	g.Go("watch", s.watch)
 	select {
 	case <-ctx.Done():
+		if s.Linger != nil {
+			s.leaving.Store(true)
+			s.Linger(g.Context())
+		}
 	case <-g.Context().Done():
 	}
 	front.drain()

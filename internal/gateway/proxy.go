@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+
+	"slipway.dev/slipway"
 )
 
 // longBody is from where on a body counts as a long exchange, which the watch
@@ -228,6 +230,13 @@ func (s *Server) proxyFailed(w http.ResponseWriter, r *http.Request, err error) 
 		s.notServing(w, r, x, none)
 	case x.kind != "":
 		s.Log.WarnContext(r.Context(), "the core did not answer", "error", err)
+		if x.kind == slipway.HostGit {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8") // git shows it to the person
+			w.Header().Set("Retry-After", "5")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			io.WriteString(w, "The platform is restarting. Nothing was changed: try again in a moment.\n") //nolint:errcheck // the client has gone
+			return
+		}
 		s.away(w, r)
 	default:
 		s.Log.WarnContext(r.Context(), "an app broke a request off", "app", x.app, "error", err)

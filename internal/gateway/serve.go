@@ -102,7 +102,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if c, ok := ctx.Value(headConnKey{}).(*headConn); ok {
 		// Nothing may follow on a connection that is no longer looked at. An
 		// upgrade that is accepted takes the connection over.
-		x.last = c.isRaw.Load()
+		x.last = c.isRaw.Load() || s.leaving.Load()
 	}
 	host, ok := hostName(r.Host)
 	if !ok || forbiddenMethod(r.Method) || !plainPath(requestPath(r.RequestURI)) {

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +21,8 @@ import (
 
 const (
 	dialTimeout = 5 * time.Second
+	shunTime    = 3 * time.Second
+	awayAfter   = 6 * time.Second // without a word of the core, replicas are looked for
 	// Idle connections are given up before gunicorn and uvicorn do it (2 s
 	// and 5 s): a POST on a connection that the app just closed is lost.
 	appIdle      = 1500 * time.Millisecond
@@ -30,7 +34,12 @@ const (
 type upstream struct {
 	transport *http.Transport
 	busy      atomic.Int64 // requests under way
+	failed    atomic.Int64 // when it was last not to be connected to, Unix nanoseconds
 }
+
+// shunned tells whether the replica could not be reached just now: others are
+// tried first, for one on a dead machine costs dialTimeout to find that out.
+func (u *upstream) shunned() bool { return time.Since(time.Unix(0, u.failed.Load())) < shunTime }
 
 type upstreamKey struct {
 	app          slipway.AppID // "" for the platform
@@ -144,7 +153,11 @@ func (keepOpen) Close() error { return nil }
 func (s *Server) roundTrip(req *http.Request) (*http.Response, error) {
 	x := exchangeOf(req.Context())
 	ctx := req.Context()
-	end := time.Now().Add(s.Hold)
+	hold := s.Hold
+	if x.kind != "" {
+		hold = s.CoreHold
+	}
+	end := time.Now().Add(hold)
 	var (
 		refused []string // replicas that refused the connection
 		again   = loop.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond}
@@ -179,6 +192,7 @@ func (s *Server) roundTrip(req *http.Request) (*http.Response, error) {
 		case ctx.Err() != nil:
 			return nil, err
 		case errors.As(err, &unsent) && !x.touched.Load():
+			up.failed.Store(time.Now().UnixNano())
 			refused = append(refused, id)
 		case repeatable(req) && repeats == 0:
 			repeats++
@@ -218,14 +232,19 @@ func (s *Server) choose(x *exchange, refused []string) (*upstream, string, *noTa
 		bestID string
 		least  int64
 	)
-	n := len(route.Targets)
+	targets := s.targets(&route)
+	n := len(targets)
 	for i, start := 0, rand.N(max(n, 1)); i < n; i++ {
-		t := &route.Targets[(start+i)%n]
+		t := &targets[(start+i)%n]
 		if contains(refused, t.ID) {
 			continue
 		}
 		up := s.up.get(upstreamKey{route.App, t.ID, t.Endpoint})
-		if busy := up.busy.Load(); best == nil || busy < least {
+		busy := up.busy.Load()
+		if up.shunned() {
+			busy += 1 << 32 // the last resort
+		}
+		if best == nil || busy < least {
 			best, bestID, least = up, t.ID, busy
 		}
 	}
@@ -233,6 +252,37 @@ func (s *Server) choose(x *exchange, refused []string) (*upstream, string, *noTa
 		return nil, "", &noTargetError{route: route}
 	}
 	return best, bestID, nil
+}
+
+// targets are the replicas that may take a request: those of the table, which
+// passed the core's check, without the ones that are seen to be gone. While the
+// core is away, whatever is seen to be ready takes their place.
+func (s *Server) targets(route *link.Route) []link.Target {
+	if s.Endpoints == nil || len(route.Targets) == 0 {
+		return route.Targets
+	}
+	id := route.Targets[0].ID // such as web-v12.0; all are of one workload
+	ready, known := s.Endpoints(route.App, id[:max(strings.LastIndexByte(id, '.'), 0)])
+	if !known {
+		return route.Targets
+	}
+	var out []link.Target
+	for _, t := range route.Targets {
+		if contains(ready, t.Endpoint) {
+			out = append(out, t)
+		}
+	}
+	if time.Since(s.Policy.Contact()) > awayAfter {
+		for _, endpoint := range ready {
+			if !slices.ContainsFunc(out, func(t link.Target) bool { return t.Endpoint == endpoint }) {
+				out = append(out, link.Target{ID: endpoint, Endpoint: endpoint})
+			}
+		}
+	}
+	if len(out) == 0 {
+		return route.Targets // the core may have seen them first
+	}
+	return out
 }
 
 func contains(list []string, s string) bool {

@@ -15,8 +15,6 @@ type Kube struct {
 	Namespace string `yaml:"namespace" json:"namespace"`
 	// AppsNamespace is where apps, their tasks and volumes are. Default slipway-apps.
 	AppsNamespace string `yaml:"apps_namespace" json:"apps_namespace"`
-	// Kubeconfig reaches the cluster from outside. Default: the pod's own account.
-	Kubeconfig string `yaml:"kubeconfig" json:"kubeconfig"`
 	// Core is the host by which the other parts and the apps reach the core.
 	// Default slipway-core.<namespace>.svc.
 	Core string `yaml:"core" json:"core"`
@@ -28,6 +26,11 @@ type Kube struct {
 	PullHost string `yaml:"pull_host" json:"pull_host"`
 	// StorageClass of apps' volumes. Default: the cluster's default class.
 	StorageClass string `yaml:"storage_class" json:"storage_class"`
+	// SharedStorageClass is for volumes that several nodes use at once. Default:
+	// there is none, and an app with such a volume stays on one node.
+	SharedStorageClass string `yaml:"shared_storage_class" json:"shared_storage_class"`
+	// BaseImage is what apps' images are made of.
+	BaseImage string `yaml:"base_image" json:"base_image"`
 	// Ports are where the core listens.
 	Ports Ports `yaml:"ports" json:"ports"`
 }

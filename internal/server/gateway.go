@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/logs"
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/gateway"
@@ -36,17 +37,33 @@ func runGateway(ctx context.Context, cfg platform.Config) error {
 		tlsConfig = certs.Config()
 	}
 	client := &link.Client{Endpoint: at.link, Dialer: at.dialer, File: platform.Folder(cfg.Data).Policy(), Log: log}
-	edge, err := gateway.New(gateway.Options{
+	o := gateway.Options{
 		Policy: client, Log: log, Dialer: at.dialer, TLS: tlsConfig, TrustedProxies: cfg.Proxies(), Metrics: prometheus.NewRegistry(),
-	})
+		CoreHold: at.coreHold, Linger: at.linger,
+	}
+	around := []func(context.Context) error{client.Run}
+	if at.endpoints != nil {
+		o.Endpoints = func(app slipway.AppID, workload string) ([]string, bool) {
+			return at.endpoints.Endpoints(string(app), workload)
+		}
+		around = append(around, at.endpoints.Run)
+	}
+	edge, err := gateway.New(o)
 	if err != nil {
 		return err
 	}
+	around = append(around, func(ctx context.Context) error {
+		return serve(ctx, log, at.doors[sockMetrics], health(edge.Admin(), at))
+	})
+	// What the edge decides by, and says of itself, goes on until its last
+	// request has ended.
+	outer, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
 	return loop.Run(ctx,
-		client.Run,
-		func(ctx context.Context) error { return edge.Serve(ctx, at.doors[sockEdge]) },
+		func(context.Context) error { return loop.Run(outer, around...) },
 		func(ctx context.Context) error {
-			return serve(ctx, log, at.doors[sockMetrics], health(edge.Admin(), at))
+			defer stop()
+			return edge.Serve(ctx, at.doors[sockEdge])
 		},
 	)
 }

@@ -5,9 +5,12 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"time"
 
 	"slipway.dev/slipway/internal/base/dial"
 	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/internal/endpoints"
 	"slipway.dev/slipway/internal/engine"
 	"slipway.dev/slipway/internal/engine/proc"
 	"slipway.dev/slipway/internal/platform"
@@ -23,7 +26,21 @@ type place struct {
 	link   string      // endpoint of the core's link
 	dialer dial.Dialer // opens them
 	engine func(ctx context.Context, cfg platform.Config, log *slog.Logger) (runner, error)
+
+	// What a gateway needs where there is no supervisor that keeps its sockets.
+	endpoints *endpoints.Reader // nil: the table alone says where replicas are
+	linger    func(context.Context)
+	coreHold  time.Duration
 }
+
+const (
+	// lingerTime is for load balancers and kube-proxies to hear that a gateway
+	// is about to stop.
+	lingerTime = 8 * time.Second
+	// coreHold is for a core that is replaced: its old pod must end, and the new
+	// one start.
+	coreHold = 45 * time.Second
+)
 
 // runner is an engine with an end; what it runs goes on.
 type runner interface {
@@ -63,11 +80,18 @@ func inCluster(ctx context.Context, cfg platform.Config, part string, log *slog.
 	if err := platform.Folder(cfg.Data).Make(); err != nil {
 		return place{}, err
 	}
-	doors, err := open(ctx, clusterDoors(cfg, part, id))
-	return place{
-		doors: doors, core: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Core), link: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Link),
+	p := place{
+		core: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Core), link: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Link),
 		dialer: dial.Dialer{TLS: func() *tls.Config { return id.Client(platform.NameCore) }}, engine: kubeEngine,
-	}, err
+		linger: func(ctx context.Context) { _ = loop.Sleep(ctx, lingerTime) }, coreHold: coreHold,
+	}
+	if part == partGateway {
+		if p.endpoints, err = endpoints.New(nil, cfg.Kube.AppsNamespace, "", log.With("part", "endpoints")); err != nil {
+			return place{}, err
+		}
+	}
+	p.doors, err = open(ctx, clusterDoors(cfg, part, id))
+	return p, err
 }
 
 // door is a listener to open.
