@@ -7,12 +7,13 @@ SHELL := bash
 export GOTOOLCHAIN := auto
 export GOFLAGS ?= -buildvcs=false
 DATA ?= $(CURDIR)/data/demo
+CLUSTER ?=
 GO_TOOL := go tool -modfile=tools/go.mod
 INIT := internal/engine/initbin/bin/slipway-init
 WEB := internal/web/dist/index.html
 WEB_SOURCES := $(wildcard web/*.html web/*.ts web/*.json web/scripts/*) $(shell find web/src -type f)
 
-.PHONY: help demo demo-check test test-e2e unit lint build fmt bench generate clean test-web screenshots
+.PHONY: help demo demo-check cluster cluster-up cluster-down test test-cluster test-e2e unit lint build fmt bench generate clean test-web screenshots
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,7 +58,22 @@ unit: $(INIT) ## unit and contract tests, with the race detector, real sandboxes
 	SLIPWAY_TEST_ONLINE=1 SLIPWAY_TEST_BUILDS=1 $(GO_TOOL) gotestsum --format pkgname -- -race -shuffle=on -timeout 20m $$(go list ./... | grep -v /test/)
 
 test-e2e: build
-	$(GO_TOOL) gotestsum --format testname -- -race -shuffle=on -timeout 20m -count=1 ./test/...
+	$(GO_TOOL) gotestsum --format testname -- -race -shuffle=on -timeout 20m -count=1 $$(go list ./test/... | grep -v /test/cluster)
+
+cluster: # bin/cluster
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./test/cluster/cmd/cluster
+
+cluster-up: cluster ## a real Kubernetes with two nodes on this machine; CLUSTER= names its folder
+	@./tools/setup test
+	bin/cluster --dir "$(CLUSTER)" up
+
+cluster-down: cluster ## end it and remove all that it made
+	bin/cluster --dir "$(CLUSTER)" down
+
+test-cluster: cluster ## a Kubernetes of its own, and what must work on it
+	@./tools/setup test
+	bin/cluster build
+	SLIPWAY_TEST_CLUSTER=1 $(GO_TOOL) gotestsum --format testname -- -race -timeout 30m -count=1 ./test/cluster/...
 
 lint: $(INIT) ## format, vet, linters, tidiness, known vulnerabilities
 	go mod tidy -diff
