@@ -37,6 +37,7 @@ var imports = map[string][]string{
 	"internal/proto/idp":        {},
 	"internal/link":             {},
 	"internal/endpoints":        {},
+	"internal/install":          {"internal/endpoints", "internal/engine/kube", "internal/platform"},
 	"internal/gateway":          {"internal/link", "internal/session"},
 	"internal/control/access":   {},
 	"internal/control/people":   {"internal/control/access", "internal/link", "internal/session", "internal/store"},
@@ -49,7 +50,7 @@ var imports = map[string][]string{
 	"internal/server/supervise": {},
 	"internal/server": {
 		"client", "internal/api", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/endpoints", "internal/engine",
-		"internal/engine/proc", "internal/gateway", "internal/link", "internal/pages", "internal/platform",
+		"internal/engine/proc", "internal/gateway", "internal/install", "internal/link", "internal/pages", "internal/platform",
 		"internal/proto/gitd", "internal/proto/idp", "internal/server/supervise", "internal/session", "internal/store", "internal/cli", "internal/web",
 	},
 }

@@ -49,6 +49,13 @@ type Config struct {
 	// KeyFile holds the key that seals secrets in the database. Default
 	// secrets/seal.key in the data folder, made by the first start.
 	KeyFile string `yaml:"key_file" json:"key_file"`
+	// Database keeps the platform's state. Default: an SQLite file in the data
+	// folder. postgres://user@host:5432/slipway?sslmode=verify-full is a
+	// PostgreSQL database, without its password.
+	Database string `yaml:"database" json:"database"`
+	// DatabasePasswordFile holds the password for Database. It is read for each
+	// new connection.
+	DatabasePasswordFile string `yaml:"database_password_file" json:"database_password_file"`
 	// Isolation is the least isolation that apps may run with: full (default),
 	// rootless, or none for trusted code only.
 	Isolation string `yaml:"isolation" json:"isolation"`
