@@ -74,7 +74,10 @@ type output struct {
 	done           []chan struct{}
 }
 
-func (w *logWriter) pipes(g *loop.Group) (*output, error) {
+// sink keeps lines of output that came at once.
+type sink func(at time.Time, stderr bool, lines [][]byte)
+
+func openPipes(g *loop.Group, keep sink) (*output, error) {
 	o := &output{}
 	for i := range 2 {
 		r, p, err := os.Pipe()
@@ -90,7 +93,7 @@ func (w *logWriter) pipes(g *loop.Group) (*output, error) {
 		o.readers, o.done = append(o.readers, r), append(o.done, done)
 		g.Spawn("log", func(context.Context) error {
 			defer close(done)
-			w.copy(r, i == 1)
+			copyLines(r, i == 1, keep)
 			return r.Close()
 		})
 	}
@@ -115,8 +118,8 @@ func (o *output) drain() {
 	}
 }
 
-// copy cuts the stream into lines and keeps them.
-func (w *logWriter) copy(r io.Reader, stderr bool) {
+// copyLines cuts the stream into lines and keeps them.
+func copyLines(r io.Reader, stderr bool, keep sink) {
 	buf, have := make([]byte, 2*inside.MaxLine), 0
 	var lines [][]byte
 	for {
@@ -143,7 +146,7 @@ func (w *logWriter) copy(r io.Reader, stderr bool) {
 			lines = append(lines, rest)
 		}
 		if len(lines) > 0 {
-			w.lines(now, stderr, lines)
+			keep(now, stderr, lines)
 		}
 		if err != nil {
 			return

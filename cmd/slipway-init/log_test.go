@@ -51,8 +51,8 @@ func TestCopyCutsLines(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.copy(iotest.OneByteReader(strings.NewReader(c.in)), false)
-			w.copy(strings.NewReader(c.in), true)
+			copyLines(iotest.OneByteReader(strings.NewReader(c.in)), false, w.lines)
+			copyLines(strings.NewReader(c.in), true, w.lines)
 			got := kept(t, filepath.Join(dir, inside.LogFile))
 			if want := append(append([]string{}, c.want...), c.want...); strings.Join(got, "\n") != strings.Join(want, "\n") {
 				t.Errorf("kept %d lines: %.60q", len(got), got)

@@ -1,10 +1,15 @@
-// Command slipway-init is PID 1 of every sandbox of engine proc. It runs the
-// app's program as an unprivileged user and restarts it on a fixed curve, also
-// while the platform is away; passes TERM on; reaps; keeps the output in
-// bounded files; opens the app's port to whoever may connect to its socket;
-// and leads loopback ports to the platform.
+// Command slipway-init is PID 1 of every sandbox of engine proc and of every
+// pod of engine kube.
 //
-// It is configured by inside.Spec in its private folder, and reports there.
+// In a sandbox it runs the app's program as an unprivileged user and restarts
+// it on a fixed curve, also while the platform is away; passes TERM on; reaps;
+// keeps the output in bounded files; opens the app's port to whoever may
+// connect to its socket; and leads loopback ports to the platform. It is
+// configured by inside.Spec in its private folder, and reports there.
+//
+// In a pod (slipway-init pod) the kubelet restarts it and keeps the output. There
+// it also asks whether a task may begin, hands over what a task keeps, and
+// makes an app that listens on the loopback only reachable at the pod's address.
 package main
 
 import (
@@ -23,6 +28,11 @@ func main() {
 		}
 		fmt.Fprintln(os.Stderr, "slipway:", child(uid, os.Args[3], os.Args[4:]))
 		os.Exit(127)
+	}
+	if len(os.Args) > 1 {
+		if fn := podVerbs[os.Args[1]]; fn != nil {
+			os.Exit(fn(os.Args[2:]))
+		}
 	}
 	dir := inside.Dir
 	if len(os.Args) > 1 {

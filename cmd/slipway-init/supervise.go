@@ -25,6 +25,7 @@ type supervisor struct {
 	spec  inside.Spec
 	state inside.State
 	log   *logWriter
+	keep  sink
 	door  *door
 	group *loop.Group
 
@@ -38,9 +39,8 @@ func run(dir string, spec inside.Spec) error {
 		return err
 	}
 	s := &supervisor{
-		dir: dir, spec: spec, log: logw,
-		group: loop.New(context.Background(), slog.New(slog.NewTextHandler(os.Stderr, nil))),
-		chld:  make(chan os.Signal, 1), term: make(chan os.Signal, 1),
+		dir: dir, spec: spec, log: logw, keep: logw.lines, group: newGroup(),
+		chld: make(chan os.Signal, 1), term: make(chan os.Signal, 1),
 	}
 	if _, err := inside.Read(s.path(inside.StateFile), &s.state); err != nil {
 		s.state = inside.State{}
@@ -51,8 +51,7 @@ func run(dir string, spec inside.Spec) error {
 			return err
 		}
 	}
-	signal.Notify(s.chld, unix.SIGCHLD)
-	signal.Notify(s.term, unix.SIGTERM, unix.SIGINT)
+	s.listen()
 	s.door, err = openDoor(s.group, s.path(inside.Socket), spec.Port)
 	if err != nil {
 		return err
@@ -65,9 +64,21 @@ func run(dir string, spec inside.Spec) error {
 	return s.run()
 }
 
+func newGroup() *loop.Group {
+	return loop.New(context.Background(), slog.New(slog.NewTextHandler(os.Stderr, nil)))
+}
+
+func (s *supervisor) listen() {
+	signal.Notify(s.chld, unix.SIGCHLD)
+	signal.Notify(s.term, unix.SIGTERM, unix.SIGINT)
+}
+
 func (s *supervisor) path(name string) string { return s.dir + "/" + name }
 
 func (s *supervisor) set(p inside.Phase) error {
+	if s.dir == "" { // a pod: the kubelet tells
+		return nil
+	}
 	s.state.Phase, s.state.Since = p, time.Now().UTC()
 	return inside.Write(s.path(inside.StateFile), s.state)
 }
@@ -139,7 +150,7 @@ func (s *supervisor) wait(d time.Duration) bool {
 // once runs the program to its end, and whatever it left behind.
 func (s *supervisor) once() (inside.Exit, error) {
 	kills := s.kills()
-	out, err := s.log.pipes(s.group)
+	out, err := openPipes(s.group, s.keep)
 	if err != nil {
 		return inside.Exit{}, err
 	}

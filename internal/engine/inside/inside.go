@@ -1,6 +1,7 @@
-// Package inside is what engine proc and slipway-init agree on: the files in a
+// Package inside is what engines and slipway-init agree on: the files in a
 // replica's private folder, the words on its socket and the form of a log
-// line. The folder belongs to root; a replica's program cannot see into it.
+// line. With engine proc the folder belongs to root, and a replica's program
+// cannot see into it; Pod says what there is in a pod.
 package inside
 
 import (
@@ -55,10 +56,10 @@ type Spec struct {
 	OOM      string        `json:"oom,omitempty"`  // file that counts kills for lack of memory
 }
 
-// Link leads a loopback port to a Unix socket.
+// Link leads a loopback port to an endpoint that package dial opens.
 type Link struct {
-	Port   int    `json:"port"`
-	Socket string `json:"socket"`
+	Port int    `json:"port"`
+	To   string `json:"to"`
 }
 
 // Phase of the program below the init.

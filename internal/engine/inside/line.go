@@ -8,7 +8,8 @@ import (
 )
 
 // MaxLine is the longest kept line in bytes; a longer one is cut into several.
-const MaxLine = 16 << 10
+// With its mark it is one entry of a container's log, which ends at 16 KiB.
+const MaxLine = 16<<10 - 64
 
 // AppendLine appends the stored form of a line: microseconds, 1 or 2 for the
 // stream, the text.

@@ -56,7 +56,7 @@ func (e *Engine) bundle(rec record, r *replica) error {
 	}
 	for _, l := range rec.Links {
 		name := filepath.Base(e.opt.Links[l.Target])
-		init.Links = append(init.Links, inside.Link{Port: l.Port, Socket: filepath.Join(inside.Dir, inside.Links, l.Target, name)})
+		init.Links = append(init.Links, inside.Link{Port: l.Port, To: "unix://" + filepath.Join(inside.Dir, inside.Links, l.Target, name)})
 	}
 	if err := inside.Write(r.priv(inside.SpecFile), init); err != nil {
 		return err

@@ -144,7 +144,7 @@ func (e *Engine) plainSpec(rec record, r *replica) error {
 		if err != nil {
 			return err
 		}
-		spec.Links = append(spec.Links, inside.Link{Port: port, Socket: e.opt.Links[l.Target]})
+		spec.Links = append(spec.Links, inside.Link{Port: port, To: "unix://" + e.opt.Links[l.Target]})
 		moved = append(moved, fmt.Sprintf("%s:%d", loopback, l.Port), fmt.Sprintf("%s:%d", loopback, port))
 	}
 	addresses := strings.NewReplacer(moved...)
