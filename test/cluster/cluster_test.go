@@ -92,9 +92,9 @@ func (r rig) ready(label string) {
 	}
 }
 
-// fetch has a pod ask for a page, and gives up after two seconds.
+// fetch has a pod ask for a page, and gives up after three seconds.
 func (r rig) fetch(pod, url string) (string, error) {
-	return r.c.Kubectl(r.Context(), "exec", pod, "--", "wget", "-q", "-T", "2", "-O", "-", url)
+	return r.c.Kubectl(r.Context(), "exec", pod, "--", "timeout", "3", "wget", "-q", "-O", "-", url)
 }
 
 const web = `
@@ -244,6 +244,13 @@ metadata: {name: web}
 spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {friend: "yes"}}}]}]}
 `
 
+const denyEgress = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: client}
+spec: {podSelector: {matchLabels: {app: client}}, policyTypes: [Egress]}
+`
+
 func policies(r rig) {
 	get := func(pod string) error {
 		_, err := r.fetch(pod, "http://web/")
@@ -269,6 +276,10 @@ func policies(r rig) {
 	eventually(r.T, "still denied", refused("client-n1"))
 	r.kubectl("delete", "networkpolicy", "web")
 	eventually(r.T, "allowed without a policy", func() error { return get("client-n1") })
+	r.apply(denyEgress)
+	eventually(r.T, "not let out", refused("client-n1"))
+	r.kubectl("delete", "networkpolicy", "client")
+	eventually(r.T, "let out", func() error { return get("client-n1") })
 }
 
 const volume = `

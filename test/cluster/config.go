@@ -33,6 +33,7 @@ func (m machine) programs() []program {
 			run("kube-controller-manager", "--kubeconfig="+inside("pki", "kube-controller-manager.kubeconfig"), "--bind-address=127.0.0.1", "--leader-elect=false",
 				"--use-service-account-credentials", "--service-account-private-key-file="+inside("pki", "sa.key"), "--root-ca-file="+inside("pki", "ca.crt"),
 				"--cluster-signing-cert-file="+inside("pki", "ca.crt"), "--cluster-signing-key-file="+inside("pki", "ca.key"), "--authentication-skip-lookup",
+				"--flex-volume-plugin-dir=/var/lib/kubelet/volumeplugins", // the default would be made on the host
 				"--node-monitor-grace-period=20s", "--kube-api-qps=300", "--kube-api-burst=400", "--concurrent-deployment-syncs=10"),
 			run("kube-scheduler", "--kubeconfig="+inside("pki", "kube-scheduler.kubeconfig"), "--bind-address=127.0.0.1", "--leader-elect=false",
 				"--authentication-skip-lookup", "--kube-api-qps=300", "--kube-api-burst=400"),

@@ -205,9 +205,7 @@ func hierarchies() ([]string, error) {
 	}
 	var out []string
 	for _, f := range files {
-		if filepath.Base(filepath.Dir(f)) != "unified" {
-			out = append(out, filepath.Dir(f))
-		}
+		out = append(out, filepath.Dir(f))
 	}
 	return out, err
 }

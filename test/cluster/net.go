@@ -207,13 +207,20 @@ func (m machine) connect() error {
 	return errors.Join(in.RouteAdd(route(c.services(), c.node(1))), netlink.RouteAdd(route(c.services(), c.node(1))))
 }
 
-// unplug removes the bridge with its routes, and the firewall's rules.
+// unplug removes the bridge with its routes, the machines' interfaces, which
+// the kernel would remove some time later, and the firewall's rules.
 func (c *Cluster) unplug(ctx context.Context) error {
-	if l, err := netlink.LinkByName(c.bridge()); err == nil {
-		if err := netlink.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
-			return err
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if strings.HasPrefix(l.Attrs().Name, c.bridge()) {
+			if err := netlink.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
+				return err
+			}
 		}
 	}
-	_, err := c.nft(ctx, fmt.Sprintf("table ip %[1]s\ndelete table ip %[1]s", c.bridge()))
+	_, err = c.nft(ctx, fmt.Sprintf("table ip %[1]s\ndelete table ip %[1]s", c.bridge()))
 	return err
 }

@@ -474,3 +474,5 @@ replace golang.org/x/exp => golang.org/x/exp v0.0.0-20260410095643-746e56fc9e2f
 replace golang.org/x/mod => golang.org/x/mod v0.37.0
 
 replace google.golang.org/genproto/googleapis/api => google.golang.org/genproto/googleapis/api v0.0.0-20260526163538-3dc84a4a5aaa
+
+replace github.com/opencontainers/runtime-spec => github.com/opencontainers/runtime-spec v1.1.0
