@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -149,6 +150,11 @@ func (c *Config) Complete() error {
 			bad = append(bad, errs.Field{Name: name, Message: fmt.Sprintf(format, args...)})
 		}
 	}
+	if c.Database != "" {
+		why := checkDatabase(c.Database)
+		check(why == "", "database", "%s", why)
+	}
+	check(c.Database != "" || c.DatabasePasswordFile == "", "database_password_file", "it is for a `database` of PostgreSQL, and there is none")
 	c.Base = strings.ToLower(c.Base)
 	check(baseDomain.MatchString(c.Base), "base", "%q is not a domain name with at least one dot, such as slipway.example.com", c.Base)
 	check(c.Engine == EngineProc || c.Engine == EngineKube, "engine", "%q is neither proc nor kube", c.Engine)
@@ -171,11 +177,30 @@ func (c *Config) Complete() error {
 	check(c.AppMemoryMB >= 32, "app_memory_mb", "%d MB is too little for an app: at least 32", c.AppMemoryMB)
 	check(c.Log.Format == "text" || c.Log.Format == "json", "log.format", "%q is neither text nor json", c.Log.Format)
 	check(new(slog.Level).UnmarshalText([]byte(c.Log.Level)) == nil, "log.level", "%q is none of debug, info, warn, error", c.Log.Level)
+	if c.DatabasePasswordFile != "" {
+		if c.DatabasePasswordFile, err = filepath.Abs(c.DatabasePasswordFile); err != nil {
+			check(false, "database_password_file", "%v", err)
+		}
+	}
 	if c.Data, err = filepath.Abs(c.Data); err != nil {
 		check(false, "data", "%v", err)
 	}
 	def(&c.KeyFile, Folder(c.Data).Key())
 	return errs.Fields("the configuration has problems", bad...)
+}
+
+// checkDatabase says what is wrong with the setting, without repeating it: it
+// may hold a password.
+func checkDatabase(database string) string {
+	u, err := url.Parse(database)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return "it is no URL such as postgres://user@host:5432/slipway?sslmode=verify-full; leave it empty for SQLite in the data folder"
+	}
+	_, inside := u.User.Password()
+	if inside || u.Query().Has("password") || u.Query().Has("sslpassword") {
+		return "a password does not belong into it: write it to a file of its own and name that with database_password_file"
+	}
+	return ""
 }
 
 // Print writes the configuration in force as YAML. It holds no secret: keys are
@@ -218,7 +243,7 @@ type Folder string
 
 // The files and folders of the data folder.
 func (f Folder) Run(name string) string { return filepath.Join(string(f), "run", name) }
-func (f Folder) Database() string       { return filepath.Join(string(f), "slipway.db") }
+func (f Folder) SQLite() string         { return filepath.Join(string(f), "slipway.db") }
 func (f Folder) Key() string            { return filepath.Join(string(f), "secrets", "seal.key") }
 func (f Folder) TLS() string            { return filepath.Join(string(f), "tls") }
 func (f Folder) Repos() string          { return filepath.Join(string(f), "repos") }

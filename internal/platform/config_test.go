@@ -61,6 +61,11 @@ func TestProblemsAreToldAtOnce(t *testing.T) {
 		{"wrong values", "base: nodot\nlisten: nowhere\nisolation: perhaps\ntrusted_proxies: [ten]\n", []string{"nodot", "nowhere", "perhaps", "ten"}},
 		{"half a certificate", "tls: {cert_file: a.pem}\n", []string{"go together"}},
 		{"not YAML", "{", []string{"YAML"}},
+		{"a database that is no URL", "database: host=db password=s3cr3t\n", []string{"database", "no URL"}},
+		{"a database of another kind", "database: mysql://db/slipway\n", []string{"no URL"}},
+		{"a password in the URL", "database: postgres://u:s3cr3t@db/slipway\n", []string{"database_password_file"}},
+		{"a password behind the URL", "database: postgres://u@db/slipway?password=s3cr3t\n", []string{"database_password_file"}},
+		{"a password for nothing", "database_password_file: pw\n", []string{"database_password_file"}},
 		{"too little memory", "app_memory_mb: 1\n", []string{"too little"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -68,6 +73,9 @@ func TestProblemsAreToldAtOnce(t *testing.T) {
 			_, err := read(t, tt.text)
 			if !errs.Is(err, errs.KindInvalid) {
 				t.Fatalf("error is %v", err)
+			}
+			if strings.Contains(err.Error(), "s3cr3t") {
+				t.Errorf("it tells the password: %v", err)
 			}
 			for _, w := range tt.want {
 				if !strings.Contains(err.Error(), w) {

@@ -43,6 +43,8 @@ func (s *settings) flags(cmd *cobra.Command) {
 	f.StringVar(&s.cfg.Data, "data", "", "folder that holds everything (default ./slipway-data)")
 	f.StringVar(&s.cfg.Listen, "listen", "", "address of the one port (default 127.0.0.1:8443)")
 	f.StringVar(&s.cfg.Metrics, "metrics", "", "address of /healthz, /readyz and /metrics (default: a free port on loopback)")
+	f.StringVar(&s.cfg.Database, "database", "", "PostgreSQL database, such as postgres://user@host/slipway (default: SQLite in the data folder)")
+	f.StringVar(&s.cfg.DatabasePasswordFile, "database-password-file", "", "file that holds the password for --database")
 	f.BoolVar(&s.cfg.HTTP, "http", false, "serve plain HTTP, behind a proxy that ends TLS or on loopback")
 	f.StringSliceVar(&s.proxies, "trusted-proxies", nil, "networks whose X-Forwarded-For is believed, such as 10.0.0.0/8")
 }
@@ -54,7 +56,12 @@ func (s *settings) read() (platform.Config, error) {
 		return cfg, err
 	}
 	for _, p := range []struct{ to, from *string }{
-		{&cfg.Base, &s.cfg.Base}, {&cfg.Data, &s.cfg.Data}, {&cfg.Listen, &s.cfg.Listen}, {&cfg.Metrics, &s.cfg.Metrics},
+		{&cfg.Base, &s.cfg.Base},
+		{&cfg.Data, &s.cfg.Data},
+		{&cfg.Listen, &s.cfg.Listen},
+		{&cfg.Metrics, &s.cfg.Metrics},
+		{&cfg.Database, &s.cfg.Database},
+		{&cfg.DatabasePasswordFile, &s.cfg.DatabasePasswordFile},
 	} {
 		if *p.from != "" {
 			*p.to = *p.from

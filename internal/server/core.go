@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -68,7 +69,7 @@ func runCore(ctx context.Context, cfg platform.Config) error {
 	if err := c.open(ctx); err != nil {
 		return errors.Join(err, c.close())
 	}
-	run := []func(context.Context) error{c.people.Run, c.apps.Run}
+	run := []func(context.Context) error{c.lead}
 	for name, h := range c.handlers() {
 		if l := at.doors[name]; l != nil {
 			run = append(run, func(ctx context.Context) error { return serve(ctx, log.With("door", name), l, h) })
@@ -95,7 +96,7 @@ func (c *core) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.db, err = store.Open(ctx, c.data.Database()); err != nil {
+	if c.db, err = openStore(ctx, c.cfg, c.log); err != nil {
 		return err
 	}
 	if c.engine, err = c.at.engine(ctx, c.cfg, c.log.With("part", "engine")); err != nil {
@@ -114,7 +115,7 @@ func (c *core) open(ctx context.Context) error {
 		Data: c.data.Core(), PlatformPort: platformPort, Limits: apps.Limits{MemoryMB: c.cfg.AppMemoryMB},
 		Removed: func(_ context.Context, name string) error { return c.git.Remove(name) },
 	})
-	if err := errors.Join(c.people.Load(ctx), c.apps.Load(ctx)); err != nil {
+	if err := c.load(ctx); err != nil {
 		return err
 	}
 	c.hub.Open()
@@ -221,11 +222,29 @@ func (c *core) ownHandler() http.Handler {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {}) // its doors open when it is
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
-		if err := c.db.View(r.Context(), func(*store.Tx) error { return nil }); err != nil {
-			w.WriteHeader(http.StatusServiceUnavailable)
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "slipway_core_database_up", Help: "1 while the database answers.",
+	}, func() float64 {
+		if c.databaseAway(context.Background()) {
+			return 0
 		}
+		return 1
+	}))
+	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {}) // its doors open when it is
+	// A core without its database is healthy: a restart would not help, and
+	// whoever asks it for something is told.
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		text := "ok"
+		if c.databaseAway(r.Context()) {
+			text = "the database is away"
+		}
+		fmt.Fprintln(w, text)
 	})
 	return mux
+}
+
+func (c *core) databaseAway(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return c.db.Ping(ctx) != nil
 }

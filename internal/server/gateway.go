@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -68,12 +69,12 @@ func runGateway(ctx context.Context, cfg platform.Config) error {
 	)
 }
 
-// health adds the core's own measurements to the gateway's: /metrics/core.
+// health adds the core's own to the gateway's: /metrics/core and /healthz/core.
 func health(own http.Handler, at place) http.Handler {
 	core := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", "core", coreHost
-			r.Out.URL.Path = "/metrics"
+			r.Out.URL.Path = strings.TrimSuffix(r.In.URL.Path, "/core")
 		},
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return at.dialer.Dial(ctx, at.core)
@@ -81,7 +82,9 @@ func health(own http.Handler, at place) http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", own)
-	mux.Handle("GET /metrics/core", core)
+	for _, path := range []string{"/metrics", "/healthz"} {
+		mux.Handle("GET "+path+"/core", core)
+	}
 	return mux
 }
 

@@ -54,6 +54,9 @@ func up(ctx context.Context, cfg platform.Config, out io.Writer) error {
 	if err := cfg.TLS.Check(); err != nil { // before anything is made
 		return err
 	}
+	if err := checkDatabase(ctx, cfg); err != nil {
+		return err
+	}
 	if err := data.Make(); err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func openPostgres(database string, o options) (*DB, error) {
 		}
 		text, err := os.ReadFile(o.passwordFile)
 		if err != nil {
-			return errs.Wrap(err, errs.KindInvalid, "database_password_file cannot be read")
+			return errs.Wrap(err, errs.KindInvalid, "database_password_file cannot be read: %v", err)
 		}
 		c.Password = strings.TrimRight(string(text), "\r\n")
 		return nil

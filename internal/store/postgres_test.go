@@ -3,9 +3,13 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -154,4 +158,123 @@ func TestPostgreSQLPassword(t *testing.T) {
 	ok(t, os.WriteFile(file, []byte("another"), 0o600))
 	server.Exec(t, "postgres", "ALTER USER postgres PASSWORD 'another'; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'slipway'")
 	ok(t, db.Update(t.Context(), set("A")))
+}
+
+// TestPostgreSQLSortsByBytes: every text column does, whatever the database's
+// own collation is, as SQLite does.
+func TestPostgreSQLSortsByBytes(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t, pgtest.Options{})
+	name, url := server.Database(t, "")
+	ok(t, open(t, url).Close())
+	for _, column := range server.Query(t, name, `SELECT attrelid::regclass || '.' || attname FROM pg_attribute
+		JOIN pg_class ON attrelid = pg_class.oid JOIN pg_namespace n ON n.oid = relnamespace
+		WHERE nspname = 'public' AND relkind = 'r' AND relname <> 'goose_db_version' AND attcollation NOT IN (0, 'pg_catalog."C"'::regcollation)`) {
+		t.Errorf("%s lacks COLLATE \"C\"", column)
+	}
+}
+
+// leaderOf makes this program a core that leads until it is killed.
+const leaderOf = "SLIPWAY_TEST_LEADER_OF"
+
+// leads says which holder writes now.
+const leads = "LEADS"
+
+func beat(ctx context.Context, db *store.DB, holder string, ttl time.Duration) error {
+	l := store.Lease{Name: "core", Holder: holder, TTL: ttl, Log: slog.New(slog.DiscardHandler)}
+	return db.Lead(ctx, l, func(ctx context.Context) error {
+		for ctx.Err() == nil {
+			err := db.Update(ctx, func(tx *store.Tx) error { return tx.SetEnvVar("", store.EnvVar{Key: leads, Sealed: []byte(holder)}) })
+			if err != nil {
+				return err
+			}
+			if err := loop.Sleep(ctx, 10*time.Millisecond); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
+}
+
+func TestMain(m *testing.M) {
+	if url := os.Getenv(leaderOf); url != "" {
+		db, err := store.Open(context.Background(), url)
+		if err == nil {
+			err = beat(context.Background(), db, "child", 2*time.Second)
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// TestPostgreSQLLeaderDies: a leader that is killed, or frozen, is followed by
+// another; the frozen one changes nothing when it comes back.
+func TestPostgreSQLLeaderDies(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t, pgtest.Options{})
+	for name, sig := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "frozen": syscall.SIGSTOP} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, url := server.Database(t, "")
+			db := open(t, url)
+			t.Cleanup(func() { ok(t, db.Close()) })
+			child := exec.Command(os.Args[0])
+			child.Env = append(os.Environ(), leaderOf+"="+url)
+			child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+			ok(t, child.Start())
+			t.Cleanup(func() { _ = child.Process.Kill(); _ = child.Wait() })
+			until(t, db, "child")
+			ok(t, child.Process.Signal(sig))
+			done := errors.New("done")
+			err := loop.Run(t.Context(),
+				func(ctx context.Context) error { return beat(ctx, db, "test", time.Minute) },
+				func(ctx context.Context) error {
+					until(t, db, "test")
+					if sig == syscall.SIGSTOP {
+						if err := child.Process.Signal(syscall.SIGCONT); err != nil {
+							return err
+						}
+						// It asks for the lease again, and does not get it.
+						for range 50 {
+							if got := leader(t, db); got != "test" {
+								t.Errorf("%s has written while another leads", got)
+							}
+							if err := loop.Sleep(ctx, 10*time.Millisecond); err != nil {
+								return err
+							}
+						}
+					}
+					return done
+				})
+			if !errors.Is(err, done) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func leader(t *testing.T, db *store.DB) (holder string) {
+	t.Helper()
+	err := db.View(t.Context(), func(tx *store.Tx) error {
+		vars, err := tx.EnvVars("")
+		for _, v := range vars {
+			holder = string(v.Sealed)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return holder
+}
+
+func until(t *testing.T, db *store.DB, holder string) {
+	t.Helper()
+	for leader(t, db) != holder {
+		if err := loop.Sleep(t.Context(), 10*time.Millisecond); err != nil {
+			t.Error(err)
+			return
+		}
+	}
 }

@@ -51,13 +51,16 @@ func TestCrashes(t *testing.T) { tell(t, "crashes") }
 
 func tell(t *testing.T, dir string) {
 	t.Helper()
-	w := newWorld(t)
-	testscript.Run(t, testscript.Params{
-		Dir: filepath.Join("testdata", dir), UpdateScripts: os.Getenv("UPDATE") != "", Setup: w.setup,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"as": w.as, "app": w.app, "get": w.get, "raw": w.raw, "crash": w.crash, "eventually": w.eventually,
-		},
-	})
+	newWorld(t).tell(t, testscript.Params{Dir: filepath.Join("testdata", dir)})
+}
+
+func (w *world) tell(t *testing.T, p testscript.Params) {
+	t.Helper()
+	p.UpdateScripts, p.Setup = os.Getenv("UPDATE") != "", w.setup
+	p.Cmds = map[string]func(*testscript.TestScript, bool, []string){
+		"as": w.as, "app": w.app, "get": w.get, "raw": w.raw, "crash": w.crash, "eventually": w.eventually,
+	}
+	testscript.Run(t, p)
 }
 
 // newWorld starts a platform with the people; args are more arguments of `slipway up`.
@@ -83,7 +86,7 @@ func newWorld(t *testing.T, args ...string) *world {
 		if err := w.in.Stop(); err != nil {
 			t.Error(err)
 		}
-		for _, secret := range []string{adminPassword, password("alice"), "s3cr3t-value"} {
+		for _, secret := range []string{adminPassword, password("alice"), "s3cr3t-value", databasePassword} {
 			if strings.Contains(log.String(), secret) {
 				t.Errorf("the log holds the secret %q", secret)
 			}

@@ -54,6 +54,8 @@ func TestUpRefuses(t *testing.T) {
 			`isolation: "some" is none of full, rootless, none`, `log.level: "loud" is none of`, `base: "x" is not a domain name`,
 		}},
 		{name: "no such file", args: []string{"--config", "none.yaml"}, code: 2, want: []string{`none.yaml: no such file`}},
+		{name: "a password in the open", args: []string{"--database", "postgres://u:p@db/slipway"}, code: 2, want: []string{`database: a password does not belong into it.*database_password_file`}},
+		{name: "no password", args: []string{"--database", "postgres://u@127.0.0.1:1/slipway", "--database-password-file", "none"}, code: 2, want: []string{`database_password_file cannot be read: .*none: no such file`}},
 		{name: "no address", args: []string{"--listen", "nowhere"}, code: 2, want: []string{`listen: "nowhere" is not an address such as 0.0.0.0:8443`}},
 		{name: "another machine's address", args: []string{"--listen", "192.0.2.1:0"}, code: 2, want: []string{`listen: cannot listen on 192.0.2.1:0: .*assign`}, made: true},
 		{name: "a taken port", args: []string{"--listen", taken.Addr().String()}, code: 6, want: []string{`listen: the address ` + taken.Addr().String() + ` is taken: .*choose another`}, made: true},

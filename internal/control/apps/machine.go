@@ -173,6 +173,8 @@ func (r *run) judge(err error, tries int) (reason string, final slipway.DeploySt
 		return f.reason, final
 	case late: // it has the traffic: there is only forward
 		return "", ""
+	case errors.Is(err, store.ErrAway): // no fault of the app's, and nothing could be recorded
+		return "", ""
 	}
 	switch errs.KindOf(err) {
 	case errs.KindInternal, errs.KindUnavailable:

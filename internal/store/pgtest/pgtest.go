@@ -236,3 +236,22 @@ func (s *Server) Exec(t testing.TB, database, query string) {
 		t.Fatal(err)
 	}
 }
+
+// Query returns the texts that a query of one column finds.
+func (s *Server) Query(t testing.TB, database, query string) []string {
+	t.Helper()
+	conn, err := s.connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	rows, err := conn.Query(t.Context(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}

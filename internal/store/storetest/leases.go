@@ -128,13 +128,13 @@ func (s *suite) handOver() {
 	write := func(ctx context.Context, db *store.DB) error {
 		return db.Update(ctx, func(tx *store.Tx) error { return tx.SetEnvVar("", store.EnvVar{Key: "A", Sealed: []byte{1}}) })
 	}
-	leads, over := make(chan struct{}), make(chan struct{})
+	leads, followed, over, finished := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
 	runs := 0
 	err := loop.Run(s.Context(),
 		func(ctx context.Context) error {
 			return old.Lead(ctx, lease("one", 4*time.Second), func(ctx context.Context) error {
 				if runs++; runs > 1 {
-					return nil // the other is done
+					return nil
 				}
 				if err := write(ctx, old); err != nil {
 					return err
@@ -144,18 +144,19 @@ func (s *suite) handOver() {
 				if !errors.Is(context.Cause(ctx), store.ErrLeaseLost) {
 					s.Errorf("its context ended with %v", context.Cause(ctx))
 				}
+				<-followed
 				s.kind(write(context.WithoutCancel(ctx), old), errs.KindUnavailable)
 				close(over)
+				<-finished
 				return ctx.Err()
 			})
 		},
 		func(ctx context.Context) error {
 			<-leads
+			defer close(finished)
 			return follower.Lead(ctx, lease("one", time.Minute), func(ctx context.Context) error {
-				select {
-				case <-over:
-				case <-ctx.Done():
-				}
+				close(followed)
+				<-over
 				return write(ctx, follower)
 			})
 		})
