@@ -7,8 +7,12 @@
 //
 // Queries are written once, with ? for parameters, in the SQL that both
 // databases take; what they differ in is in the files sqlite.go and
-// postgres.go. A migration is a new, numbered file in both folders below
-// migrations; one that was released is never changed.
+// postgres.go.
+//
+// A migration is a new file of the same name in both folders below migrations;
+// one that was released is never changed. SQLite's tables are STRICT, with
+// INTEGER also for times and booleans. PostgreSQL's have BIGINT, BOOLEAN,
+// BYTEA and TEXT COLLATE "C"; a column user is quoted there, in migrations only.
 package store
 
 import (

@@ -113,7 +113,7 @@ func (tx *Tx) TakeHandoff(hash string) (id slipway.SessionID, host string, expir
 }
 
 // ForgetOldPeopleRows removes what has served its time: expired sessions and
-// codes, tokens that expired a month ago, failures of yesterday.
+// codes, tokens that expired a month ago, failures and changes of yesterday.
 func (tx *Tx) ForgetOldPeopleRows(now time.Time) error {
 	for _, q := range []struct {
 		sql   string
@@ -124,6 +124,7 @@ func (tx *Tx) ForgetOldPeopleRows(now time.Time) error {
 		{`DELETE FROM login_failures WHERE last < ?`, now.Add(-24 * time.Hour)},
 		{`DELETE FROM tokens WHERE expires < ?`, now.Add(-30 * 24 * time.Hour)},
 		{`DELETE FROM signing_keys WHERE retire_at < ?`, now},
+		{`DELETE FROM outbox WHERE at < ?`, now.Add(-24 * time.Hour)},
 	} {
 		if _, err := tx.exec(q.sql, micros(q.until)); err != nil {
 			return err

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"slipway.dev/slipway/internal/store"
@@ -29,6 +30,22 @@ func TestPostgreSQL(t *testing.T) {
 		_, url := server.Database(t, template)
 		return url
 	})
+}
+
+// TestMigrationsAgree: whoever changes one database's tables changes the other's.
+func TestMigrationsAgree(t *testing.T) {
+	t.Parallel()
+	var names [2][]string
+	for i, dialect := range []string{"sqlite", "postgres"} {
+		files, err := filepath.Glob(filepath.Join("migrations", dialect, "*.sql"))
+		ok(t, err)
+		for _, f := range files {
+			names[i] = append(names[i], filepath.Base(f))
+		}
+	}
+	if len(names[0]) == 0 || !slices.Equal(names[0], names[1]) {
+		t.Errorf("SQLite has %q, PostgreSQL %q", names[0], names[1])
+	}
 }
 
 func open(t *testing.T, database string, opts ...store.Option) *store.DB {

@@ -48,8 +48,9 @@ func envPurpose(scope, key string) string { return "env:" + scope + ":" + key }
 // Env lists an app's variables, or with an empty name those of every app.
 // Secret ones have no value here.
 func (s *Service) Env(ctx context.Context, name string) ([]slipway.EnvVar, error) {
-	out := []slipway.EnvVar{}
+	var out []slipway.EnvVar
 	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		out = []slipway.EnvVar{}
 		scope, err := s.envScope(tx, slipway.ActorFrom(ctx), false, name)
 		if err != nil {
 			return err

@@ -103,10 +103,11 @@ func (s *Service) Get(ctx context.Context, name string) (slipway.App, error) {
 
 // List lists the apps that the actor may see, by name.
 func (s *Service) List(ctx context.Context, f AppFilter) (Page[slipway.App], error) {
-	page := Page[slipway.App]{Items: []slipway.App{}}
+	var page Page[slipway.App]
 	actor := slipway.ActorFrom(ctx)
 	limit := limitOf(f.Limit)
 	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		page = Page[slipway.App]{Items: []slipway.App{}}
 		all, err := tx.Apps(f.Cursor)
 		if err != nil {
 			return err
