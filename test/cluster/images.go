@@ -81,7 +81,7 @@ func packBusybox(ctx context.Context, dir, tmp string) error {
 	if err != nil {
 		return fmt.Errorf("%w; install it: apt-get install busybox-static", err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // nothing was written
 	if f.Section(".interp") != nil {
 		return errors.New(busybox + " is not static; install the static one: apt-get install busybox-static")
 	}

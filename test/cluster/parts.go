@@ -36,10 +36,13 @@ const recipe = "1"
 // Selection says what Build builds.
 type Selection int
 
+// What Build can be asked for.
 const (
 	OnlyAPI Selection = iota // what API needs
 	All
 )
+
+func (s Selection) has(st step) bool { return s == All || !st.all }
 
 // step is one run of the compiler.
 type step struct {
@@ -111,7 +114,7 @@ func Build(ctx context.Context, out io.Writer, what Selection) (string, error) {
 	}
 	defer os.RemoveAll(tmp)
 	for i, st := range recipes() {
-		if st.all && what == OnlyAPI || present(dir, st) {
+		if !what.has(st) || present(dir, st) {
 			continue
 		}
 		err := steps{out}.do(st.title, func() error { return st.build(ctx, dir, filepath.Join(tmp, fmt.Sprint(i))) })
@@ -146,7 +149,7 @@ func fingerprint() string {
 
 func complete(dir string, what Selection) bool {
 	for _, st := range recipes() {
-		if !(st.all && what == OnlyAPI) && !present(dir, st) {
+		if what.has(st) && !present(dir, st) {
 			return false
 		}
 	}
