@@ -54,7 +54,8 @@ test: ## set up what tests need and pass them all
 	@./tools/setup test
 	@$(MAKE) --no-print-directory build lint unit test-e2e test-web demo-check
 
-unit: $(INIT) ## unit and contract tests, with the race detector, real sandboxes and real packages
+unit: $(INIT) cluster ## unit and contract tests, with the race detector, real sandboxes and real packages
+	bin/cluster build api # what tests would wait for in their own time
 	SLIPWAY_TEST_ONLINE=1 SLIPWAY_TEST_BUILDS=1 $(GO_TOOL) gotestsum --format pkgname -- -race -shuffle=on -timeout 20m $$(go list ./... | grep -v /test/)
 
 test-e2e: build

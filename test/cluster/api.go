@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
@@ -40,4 +41,32 @@ func API(t testing.TB) *rest.Config {
 		}
 	})
 	return cfg
+}
+
+// Variable of the environment that asks for tests on a whole cluster: the
+// folder of the running one that they share, or 1 for that of DefaultDir.
+const Variable = "SLIPWAY_TEST_CLUSTER"
+
+// Shared returns the running cluster that tests share: each uses namespaces of
+// its own. Without Variable the test is skipped; with it, a cluster that does
+// not run fails the test.
+func Shared(t testing.TB) *Cluster {
+	t.Helper()
+	dir := os.Getenv(Variable)
+	switch dir {
+	case "":
+		t.Skip("set " + Variable + "=1 after `make cluster-up` to test on a real Kubernetes")
+	case "1":
+		dir = DefaultDir()
+	}
+	c, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Config is an administrator's.
+func (c *Cluster) Config() (*rest.Config, error) {
+	return clientcmd.BuildConfigFromFlags("", c.Kubeconfig())
 }

@@ -27,8 +27,8 @@ import (
 
 // online asks for the tests that build Kubernetes, and need root.
 func online(t *testing.T) {
-	if os.Getenv("SLIPWAY_TEST_CLUSTER") == "" {
-		t.Skip("set SLIPWAY_TEST_CLUSTER=1 to build and start Kubernetes, as `make test-cluster` does")
+	if os.Getenv(cluster.Variable) == "" {
+		t.Skip("set " + cluster.Variable + "=1 to build and start Kubernetes, as `make test-cluster` does")
 	}
 }
 
@@ -182,6 +182,11 @@ func again(r rig) {
 	same, err := cluster.Up(r.Context(), cluster.Options{Dir: r.c.Dir})
 	if err != nil || same.Subnet != r.c.Subnet {
 		r.Errorf("got %v, %v", same, err)
+	}
+	r.Setenv(cluster.Variable, r.c.Dir)
+	cfg, err := cluster.Shared(r).Config()
+	if err != nil || !strings.Contains(cfg.Host, ":6443") {
+		r.Errorf("got %v, %v", cfg, err)
 	}
 }
 
