@@ -228,7 +228,6 @@ func difference(live, next *unstructured.Unstructured) []string {
 	}
 	d := differ{secret: live.GetKind() == "Secret"}
 	d.walk("", a.Object, b.Object)
-	slices.Sort(d.out)
 	return d.out
 }
 
@@ -266,7 +265,27 @@ func (d *differ) walk(path string, a, b any) {
 		d.out = append(d.out, path+" (secret)")
 		return
 	}
+	as, aok := a.(string)
+	bs, bok := b.(string)
+	if aok && bok && strings.Contains(as+bs, "\n") {
+		d.lines(path, strings.Split(as, "\n"), strings.Split(bs, "\n"))
+		return
+	}
 	d.out = append(d.out, path+": "+short(a)+" → "+short(b))
+}
+
+// lines tells which lines of a text go and which come.
+func (d *differ) lines(path string, a, b []string) {
+	for _, line := range a {
+		if !slices.Contains(b, line) {
+			d.out = append(d.out, path+": - "+strings.TrimSpace(line))
+		}
+	}
+	for _, line := range b {
+		if !slices.Contains(a, line) {
+			d.out = append(d.out, path+": + "+strings.TrimSpace(line))
+		}
+	}
 }
 
 func join(path, key string) string {

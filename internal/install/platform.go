@@ -214,7 +214,7 @@ func (p *plan) pull(mark string) *appsv1.DaemonSet {
 	c := corev1.Container{
 		Name: "pull", Image: p.Image,
 		Command: []string{
-			"/usr/local/bin/slipway", "pull", "--listen", cfg.Kube.PullHost, "--registry", cfg.Kube.At(cfg.Kube.Ports.Registry), "--identity", identityDir, "--cache", dataDir,
+			"/usr/local/bin/slipway", "pull-proxy", "--listen", cfg.Kube.PullHost, "--core", cfg.Kube.At(cfg.Kube.Ports.Registry), "--identity", identityDir, "--cache", dataDir,
 		},
 		Resources: needs("20m", "32Mi", "256Mi"),
 	}

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"slipway.dev/slipway/internal/endpoints"
+	"slipway.dev/slipway/internal/engine/kube"
 )
 
 // rights are what the platform may ask of Kubernetes: the core what its engine
@@ -15,12 +16,12 @@ import (
 // pull proxies and the database nothing.
 func (p *plan) rights() []object {
 	out := []object{
-		p.role(partCore, engineRules()), p.roleBinding(partCore),
+		p.role(partCore, kube.Rules()), p.roleBinding(partCore),
 		p.role(partGateway, endpoints.Rules()), p.roleBinding(partGateway),
 	}
 	// Nodes belong to no namespace.
 	name := nameCore + "-" + p.Namespace
-	role := &rbacv1.ClusterRole{TypeMeta: typeMeta("ClusterRole"), ObjectMeta: p.metaIn("", partCore, name), Rules: engineClusterRules()}
+	role := &rbacv1.ClusterRole{TypeMeta: typeMeta("ClusterRole"), ObjectMeta: p.metaIn("", partCore, name), Rules: kube.ClusterRules()}
 	binding := &rbacv1.ClusterRoleBinding{
 		TypeMeta: typeMeta("ClusterRoleBinding"), ObjectMeta: p.metaIn("", partCore, name),
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}, Subjects: p.subject(partCore),
