@@ -36,6 +36,10 @@ type App struct {
 	Access      Access    `json:"access"`
 	Isolated    bool      `json:"isolated,omitempty"` // served on a host of its own
 	InPortal    bool      `json:"in_portal,omitempty"`
+	Tags        []string  `json:"tags,omitempty"`
+	Rank        int       `json:"rank,omitempty"`      // place in the Portal, 1 first; 0 = behind those that have one
+	Contact     string    `json:"contact,omitempty"`   // whom viewers ask; empty = the owner
+	Thumbnail   string    `json:"thumbnail,omitempty"` // version of its picture; empty = none
 	Paused      bool      `json:"paused,omitempty"`
 	HealthPath  string    `json:"health_path,omitempty"` // default /
 	Current     int       `json:"current_release,omitempty"`

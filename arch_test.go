@@ -42,14 +42,15 @@ var imports = map[string][]string{
 	"internal/control/access":   {},
 	"internal/control/people":   {"internal/control/access", "internal/link", "internal/session", "internal/store"},
 	"internal/control/apps":     {"internal/build", "internal/control/access", "internal/engine", "internal/link", "internal/plan", "internal/store"},
+	"internal/control/settings": {"internal/control/access", "internal/store"},
 	"internal/pages":            {"internal/control/apps", "internal/control/people", "internal/control/access", "internal/session", "internal/web"},
 	"internal/web":              {},
-	"internal/api":              {"client", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/engine"},
+	"internal/api":              {"client", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/control/settings", "internal/engine", "internal/store"},
 	"internal/cli":              {"client", "internal/ignore"},
 	"internal/platform":         {"internal/engine"},
 	"internal/server/supervise": {},
 	"internal/server": {
-		"client", "internal/api", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/endpoints", "internal/engine",
+		"client", "internal/api", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/control/settings", "internal/endpoints", "internal/engine",
 		"internal/engine/proc", "internal/gateway", "internal/install", "internal/link", "internal/pages", "internal/platform",
 		"internal/proto/gitd", "internal/proto/idp", "internal/server/supervise", "internal/session", "internal/store", "internal/cli", "internal/web",
 	},
@@ -76,7 +77,7 @@ var homes = map[string][]string{
 }
 
 // withoutHTTP are the use cases: they must not know how they are reached.
-var withoutHTTP = []string{"", "internal/plan", "internal/store", "internal/control/access", "internal/control/people"}
+var withoutHTTP = []string{"", "internal/plan", "internal/store", "internal/control/access", "internal/control/people", "internal/control/settings"}
 
 var forbiddenNames = []string{"util", "utils", "common", "shared", "helpers", "tools", "core", "misc", "models", "types", "manager"}
 

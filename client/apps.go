@@ -29,6 +29,9 @@ type UpdateApp struct {
 	Access      *slipway.Access `json:"access,omitempty" enum:"restricted,authenticated,unauthenticated"`
 	Isolated    *bool           `json:"isolated,omitempty" doc:"Serve it on a host of its own."`
 	InPortal    *bool           `json:"in_portal,omitempty"`
+	Tags        *[]string       `json:"tags,omitempty" maxItems:"20" doc:"Of at most 40 characters each."`
+	Rank        *int            `json:"rank,omitempty" minimum:"0" maximum:"1000000" doc:"Place in the Portal, 1 first; 0 = behind those that have one."`
+	Contact     *string         `json:"contact,omitempty" maxLength:"200" doc:"Whom viewers ask; empty = the owner."`
 	HealthPath  *string         `json:"health_path,omitempty" maxLength:"1000" doc:"Path below the app that answers with a status below 500 when it is well."`
 }
 

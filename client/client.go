@@ -255,6 +255,7 @@ func (c *Client) problem(res *http.Response) error {
 type Page[T any] struct {
 	Items []T    `json:"items" nullable:"false"`
 	Next  string `json:"next,omitempty" doc:"Give it as cursor to get the next part; absent on the last."`
+	Total int    `json:"total,omitempty" doc:"How many there are in all parts; absent where nobody counts."`
 }
 
 // all collects every page of a list.

@@ -22,15 +22,21 @@ import (
 	"slipway.dev/slipway/internal/control/access"
 	"slipway.dev/slipway/internal/control/apps"
 	"slipway.dev/slipway/internal/control/people"
+	"slipway.dev/slipway/internal/control/settings"
 	"slipway.dev/slipway/internal/engine"
 )
 
 // Options are what the API is made of.
 type Options struct {
-	Apps      *apps.Service
-	People    *people.Service
-	Engine    engine.Engine
-	Source    Source
+	Apps     *apps.Service
+	People   *people.Service
+	Settings *settings.Service
+	Health   func(ctx context.Context) []client.Part // of what the API itself does not know; may be nil
+	Engine   engine.Engine
+	Source   Source
+	// Commits lists the commits of an app's repository that lead to one and not to
+	// another, newest first, at most 100; none for what it does not have. May be nil.
+	Commits   func(ctx context.Context, app, from, to string) ([]client.Commit, error)
 	Hosts     slipway.Hosts
 	Version   string // of the platform
 	MaxUpload int64  // bytes of an uploaded archive as it comes; 0 = 200 MB
@@ -112,6 +118,11 @@ func (s *server) routes() {
 	s.deployRoutes()
 	s.processRoutes()
 	s.statusRoutes()
+	s.portalRoutes()
+	s.sharingRoutes()
+	s.metricsRoutes()
+	s.platformRoutes()
+	s.eventRoutes()
 }
 
 // Routes that ask for less than a verb of package access.
@@ -124,6 +135,9 @@ const (
 // case checks it, and a test holds every route to it with real people.
 func handle[I, O any](s *server, verb access.Verb, op huma.Operation, fn func(ctx context.Context, in *I) (*O, error)) {
 	op.Extensions = map[string]any{"x-slipway-access": verb}
+	if op.Metadata["planned"] == true {
+		op.Extensions["x-slipway-planned"] = true
+	}
 	if verb == anyone {
 		op.Security = []map[string][]string{}
 	}

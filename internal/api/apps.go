@@ -26,13 +26,21 @@ func (s *server) app(a slipway.App, err error) (*body[client.App], error) {
 func (s *server) appRoutes() {
 	type listIn struct {
 		PageIn
-		Query  string `query:"q" maxLength:"100" doc:"Part of the name or title."`
-		Owner  string `query:"owner" maxLength:"64" doc:"User name."`
-		Portal bool   `query:"portal" doc:"Only those that the caller may open from the Portal."`
+		Query   string             `query:"q" maxLength:"100" doc:"Words that name, title, description, owner or tags hold."`
+		Owner   string             `query:"owner" maxLength:"64" doc:"User name."`
+		Portal  bool               `query:"portal" doc:"Only those that the caller may open from the Portal."`
+		State   []slipway.AppState `query:"state,explode" doc:"Only in one of these states."`
+		Access  []slipway.Access   `query:"access,explode" doc:"Only with one of these levels."`
+		Tags    []string           `query:"tag,explode" doc:"Only with all of these tags."`
+		Orphans bool               `query:"orphans" doc:"Only those whose owner is disabled or has no seat."`
+		Sort    string             `query:"sort" enum:"name,-name,updated,-updated,owner,-owner,state,-state,created,-created" default:"name" doc:"With - the other way round."`
 	}
 	handle(s, signedIn, huma.Operation{OperationID: "list-apps", Method: http.MethodGet, Path: "/v1/apps", Tags: []string{"apps"}, Summary: "List the apps that one may see"},
 		func(ctx context.Context, in *listIn) (*body[client.Page[client.App]], error) {
-			p, err := s.Apps.List(ctx, apps.AppFilter{Query: in.Query, Owner: in.Owner, Portal: in.Portal, Cursor: in.Cursor, Limit: in.Limit})
+			p, err := s.Apps.List(ctx, apps.AppFilter{
+				Query: in.Query, Owner: in.Owner, Portal: in.Portal, States: in.State, Access: in.Access, Tags: in.Tags, Orphans: in.Orphans,
+				Sort: in.Sort, Cursor: in.Cursor, Limit: in.Limit,
+			})
 			if err != nil {
 				return nil, err
 			}
@@ -40,7 +48,7 @@ func (s *server) appRoutes() {
 			for i, a := range p.Items {
 				out.Body.Items[i] = s.wire(a)
 			}
-			out.Body.Next = p.Next
+			out.Body.Next, out.Body.Total = p.Next, p.Total
 			return out, nil
 		})
 

@@ -62,6 +62,29 @@ func (s *server) deployRoutes() {
 			return one(s.Apps.CancelDeploy(ctx, in.ID))
 		})
 
+	handle(s, access.DeployApp, huma.Operation{OperationID: "redeploy", Method: http.MethodPost, Path: "/v1/deploys/{id}/redeploy", DefaultStatus: http.StatusCreated, Tags: []string{"deploys"}, Summary: "Deploy the same files again, as a new deploy"},
+		func(ctx context.Context, in *DeployIn) (*body[slipway.Deploy], error) {
+			return one(s.Apps.Redeploy(ctx, in.ID))
+		})
+	handle(s, access.ReadApp, huma.Operation{OperationID: "get-deploy-log", Method: http.MethodGet, Path: "/v1/deploys/{id}/log", Tags: []string{"deploys"}, Summary: "A deploy's log so far, line by line, each with its step"},
+		func(ctx context.Context, in *DeployIn) (*body[client.Page[client.DeployLine]], error) {
+			lines := []client.DeployLine{}
+			step := ""
+			err := s.Apps.DeployLog(ctx, in.ID, func(e apps.Event) error {
+				switch {
+				case e.Step != nil && e.Step.State == slipway.StepRunning:
+					step = e.Step.Name
+				case e.Step == nil && e.Deploy == nil:
+					lines = append(lines, client.DeployLine{Seq: e.Seq, At: e.At, Step: step, Text: e.Line})
+				}
+				return nil
+			})
+			if err != nil {
+				return nil, err
+			}
+			return page(lines), nil
+		})
+
 	type followIn struct {
 		DeployIn
 		Last string `header:"Last-Event-ID" maxLength:"40"`
@@ -120,6 +143,29 @@ func (s *server) releaseRoutes() {
 			return out, nil
 		})
 
+	type compareIn struct {
+		AppIn
+		N    int `path:"n" minimum:"1" doc:"Number of the newer release."`
+		With int `query:"with" minimum:"0" doc:"Number of the older; 0 = the one before."`
+	}
+	handle(s, access.ReadApp, huma.Operation{OperationID: "compare-releases", Method: http.MethodGet, Path: "/v1/apps/{name}/releases/{n}/compare", Tags: []string{"releases"}, Summary: "What a release changed: commits, dependencies, variables (without values) and processes"},
+		func(ctx context.Context, in *compareIn) (*body[client.Comparison], error) {
+			c, err := s.Apps.Compare(ctx, in.Name, in.N, in.With)
+			if err != nil {
+				return nil, err
+			}
+			out := client.Comparison{
+				From: c.From, To: c.To, SameSource: c.From.Source == c.To.Source, SameEnv: c.From.Env == c.To.Env, Commits: []client.Commit{},
+				Dependencies: differences(c.Dependencies), Env: differences(c.Env), Processes: differences(c.Processes),
+			}
+			if s.Commits != nil && c.From.Commit != c.To.Commit {
+				if out.Commits, err = s.Commits(ctx, in.Name, c.From.Commit, c.To.Commit); err != nil {
+					return nil, err
+				}
+			}
+			return ok(out), nil
+		})
+
 	type rollbackIn struct {
 		AppIn
 		Idempotent
@@ -131,6 +177,14 @@ func (s *server) releaseRoutes() {
 				return one(s.Apps.Rollback(ctx, in.Name, in.Body.Release))
 			})
 		})
+}
+
+func differences(list []apps.Difference) []client.Difference {
+	out := make([]client.Difference, len(list))
+	for i, d := range list {
+		out[i] = client.Difference(d)
+	}
+	return out
 }
 
 // uploadIn takes the body as a stream: huma would read all of it into memory.

@@ -19,7 +19,7 @@ import (
 func (p *program) appsCommand() *cobra.Command {
 	return group("apps", "Create, list, share and delete apps",
 		p.appsCreate(), p.appsList(), p.appsInfo(), p.appsExists(), p.appsUpdate(), p.appsDelete(),
-		p.appsTransfer(), p.appsShare(), p.appsUnshare(), p.appsGrants())
+		p.appsTransfer(), p.appsShare(), p.appsUnshare(), p.appsGrants(), p.appsAccess(), p.appsThumbnail())
 }
 
 // newKey makes repeating a request after a broken connection harmless.
@@ -33,7 +33,8 @@ func (p *program) showApp(a *client.App) error {
 		}
 		p.pairs([2]string{"Name", a.Name}, [2]string{"Title", a.Title}, [2]string{"Description", a.Description},
 			[2]string{"State", string(a.State)}, [2]string{"Release", release}, [2]string{"Owner", a.OwnerName}, [2]string{"Access", string(a.Access)},
-			[2]string{"Isolated", yes(a.Isolated)}, [2]string{"In Portal", yes(a.InPortal)}, [2]string{"Health path", a.HealthPath},
+			[2]string{"Isolated", yes(a.Isolated)}, [2]string{"In Portal", yes(a.InPortal)},
+			[2]string{"Tags", strings.Join(a.Tags, ", ")}, [2]string{"Contact", a.Contact}, [2]string{"Health path", a.HealthPath},
 			[2]string{"Created", when(a.Created)}, [2]string{"URL", a.URL}, [2]string{"Git remote", a.Git})
 	})
 }
@@ -132,8 +133,9 @@ func (p *program) appsExists() *cobra.Command {
 }
 
 func (p *program) appsUpdate() *cobra.Command {
-	var title, description, access, health string
+	var title, description, access, health, contact, tags string
 	var isolated, portal bool
+	var rank int
 	c := &cobra.Command{
 		Use: "update APP", Short: "Change an app's title, access and settings", Args: wants(1, 1),
 		Example: examples("slipway apps update iris --access authenticated --portal", "slipway apps update iris --isolated=false"),
@@ -144,6 +146,9 @@ func (p *program) appsUpdate() *cobra.Command {
 	f.StringVar(&access, "access", "", "who may open it: restricted, authenticated or unauthenticated")
 	f.BoolVar(&isolated, "isolated", false, "serve it on a host of its own")
 	f.BoolVar(&portal, "portal", false, "show it in the Portal")
+	f.StringVar(&tags, "tags", "", "words to find it by in the Portal: sales,europe; '' for none")
+	f.StringVar(&contact, "contact", "", "whom viewers ask; '' for the owner")
+	f.IntVar(&rank, "rank", 0, "place in the Portal, 1 first; 0 = behind those that have one")
 	f.StringVar(&health, "health-path", "", "path below the app that is asked whether it is well")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		var in client.UpdateApp
@@ -153,6 +158,10 @@ func (p *program) appsUpdate() *cobra.Command {
 		given(f, "access", &in.Access, &level)
 		given(f, "isolated", &in.Isolated, &isolated)
 		given(f, "portal", &in.InPortal, &portal)
+		given(f, "rank", &in.Rank, &rank)
+		given(f, "contact", &in.Contact, &contact)
+		list := client.ParseTags(tags)
+		given(f, "tags", &in.Tags, &list)
 		given(f, "health-path", &in.HealthPath, &health)
 		if in == (client.UpdateApp{}) {
 			return usagef("nothing to change: see %s --help", c.CommandPath())

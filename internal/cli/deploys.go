@@ -11,7 +11,7 @@ import (
 )
 
 func (p *program) deploysCommand() *cobra.Command {
-	return group("deploys", "See and cancel deploys", p.deploysList(), p.deploysShow(), p.deploysCancel())
+	return group("deploys", "See and cancel deploys", p.deploysList(), p.deploysShow(), p.deploysLog(), p.deploysCancel(), p.deploysRedeploy())
 }
 
 func (p *program) deploysList() *cobra.Command {
@@ -143,6 +143,7 @@ func (p *program) releasesCommand() *cobra.Command {
 		},
 	}
 	c.Flags().IntVar(&limit, "limit", 20, "at most so many")
+	c.AddCommand(p.releasesCompare())
 	return c
 }
 

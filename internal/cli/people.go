@@ -151,10 +151,10 @@ func (p *program) sessionsCommand() *cobra.Command {
 }
 
 func (p *program) adminCommand() *cobra.Command {
-	return group("admin", "Administer the platform",
+	return group("admin", "Administer the platform", append(p.platformCommands(),
 		group("users", "Administer people", p.usersList(), p.usersCreate(), p.usersUpdate(),
 			p.usersDisable("disable", "Sign a person out everywhere and let them in no more", true),
-			p.usersDisable("enable", "Let a disabled person in again", false), p.usersPassword()))
+			p.usersDisable("enable", "Let a disabled person in again", false), p.usersPassword()))...)
 }
 
 func roles(names []string) []slipway.Role {

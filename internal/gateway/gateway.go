@@ -53,6 +53,7 @@ type Options struct {
 	Linger         func(ctx context.Context)
 	TrustedProxies []netip.Prefix // may say who the client is
 	Metrics        *prometheus.Registry
+	Report         func(ctx context.Context, list []link.Used) error // takes what was counted by app and minute; may be nil
 
 	Hold        time.Duration // how long a request waits for a starting app (10 s)
 	CoreHold    time.Duration // how long a request waits for the core (as Hold)
@@ -71,6 +72,7 @@ type Server struct {
 	sessions *sessionCache
 	leaving  atomic.Bool // asked to stop: clients are told to go elsewhere
 	met      *metrics
+	usage    *usage
 	apps     http.Handler // forwards to apps
 	platform http.Handler // forwards to the core
 }
@@ -103,6 +105,7 @@ func New(o Options) (*Server, error) {
 		tokens:   newTokenCache(o.Policy.AppTokens),
 		sessions: newSessionCache(o.Verify),
 		met:      met,
+		usage:    newUsage(),
 	}
 	s.apps = s.newProxy(s.rewriteApp, s.modifyApp)
 	s.platform = s.newProxy(s.rewritePlatform, nil)
@@ -141,6 +144,9 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		return nil
 	})
 	g.Go("watch", s.watch)
+	if s.Report != nil {
+		g.Go("report", s.report)
+	}
 	select {
 	case <-ctx.Done():
 		if s.Linger != nil {

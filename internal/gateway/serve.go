@@ -133,6 +133,7 @@ func (s *Server) finish(r *http.Request, x *exchange) {
 		where = "(" + x.kind + ")"
 	}
 	s.met.done(where, status, took)
+	s.usage.add(r, x, status, took)
 	s.Log.LogAttrs(r.Context(), slog.LevelInfo, "request",
 		slog.String("method", r.Method), slog.String("host", x.host), slog.String("app", x.app),
 		slog.Int("status", status), slog.Duration("took", took), slog.String("client", x.client))

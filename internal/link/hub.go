@@ -27,6 +27,8 @@ type Hub struct {
 	log  *slog.Logger
 	beat time.Duration
 
+	usage func(ctx context.Context, list []Used) error // takes what gateways measure; nil = nobody
+
 	mu      sync.Mutex
 	policy  Policy
 	deltas  []Delta // contiguous; the last one is policy.Version

@@ -63,6 +63,7 @@ type (
 func (h *Hub) Handler(b Backend) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /link/policy", h.stream)
+	mux.HandleFunc("POST /link/usage", h.takeUsage)
 	mux.HandleFunc("POST /link/ack", func(w http.ResponseWriter, r *http.Request) {
 		answer(h, w, r, func(_ context.Context, m ackMessage) (struct{}, error) {
 			if !h.ack(m.Gateway, m.Epoch, m.Version) {

@@ -24,6 +24,7 @@ import (
 	"slipway.dev/slipway/internal/build"
 	"slipway.dev/slipway/internal/control/apps"
 	"slipway.dev/slipway/internal/control/people"
+	setting "slipway.dev/slipway/internal/control/settings"
 	"slipway.dev/slipway/internal/link"
 	"slipway.dev/slipway/internal/pages"
 	"slipway.dev/slipway/internal/platform"
@@ -115,6 +116,7 @@ func (c *core) open(ctx context.Context) error {
 		Data: c.data.Core(), PlatformPort: platformPort, Limits: apps.Limits{MemoryMB: c.cfg.AppMemoryMB},
 		Removed: func(_ context.Context, name string) error { return c.git.Remove(name) },
 	})
+	c.hub.OnUsage(c.apps.Record)
 	if err := c.load(ctx); err != nil {
 		return err
 	}
@@ -153,7 +155,8 @@ func (c *core) handler() http.Handler {
 	auth.Handle("/", pages.Auth(page))
 	management := http.NewServeMux()
 	management.Handle("/v1/", api.New(api.Options{
-		Apps: c.apps, People: c.people, Engine: c.engine, Source: c.build, Hosts: c.hosts, Version: Version, Log: c.log.With("part", "api"),
+		Apps: c.apps, People: c.people, Settings: &setting.Service{DB: c.db, Changed: c.apps.PlatformChanged},
+		Commits: c.commits, Health: c.health, Engine: c.engine, Source: c.build, Hosts: c.hosts, Version: Version, Log: c.log.With("part", "api"),
 	}))
 	management.Handle("/", pages.Manage(page))
 	own := c.ownHandler()

@@ -40,7 +40,7 @@ func runGateway(ctx context.Context, cfg platform.Config) error {
 	client := &link.Client{Endpoint: at.link, Dialer: at.dialer, File: platform.Folder(cfg.Data).Policy(), Log: log}
 	o := gateway.Options{
 		Policy: client, Log: log, Dialer: at.dialer, TLS: tlsConfig, TrustedProxies: cfg.Proxies(), Metrics: prometheus.NewRegistry(),
-		CoreHold: at.coreHold, Linger: at.linger,
+		Report: client.Report, CoreHold: at.coreHold, Linger: at.linger,
 	}
 	around := []func(context.Context) error{client.Run}
 	if at.endpoints != nil {

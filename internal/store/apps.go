@@ -2,6 +2,7 @@ package store
 
 import (
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -17,15 +18,19 @@ type App struct {
 }
 
 const appColumns = `a.id, a.name, a.title, a.description, a.owner, u.name, a.access, a.isolated, a.in_portal,
-	a.health_path, a.paused, a.current, a.sealed, a.deleting, a.rev, a.created, a.updated
+	a.health_path, a.paused, a.current, a.sealed, a.deleting, a.rev, a.created, a.updated, a.tags, a.rank, a.contact, a.thumbnail
 	FROM apps a JOIN users u ON u.id = a.owner`
 
 func scanApp(scan func(...any) error) (App, error) {
 	var a App
 	var created, updated int64
+	var tags string
 	err := scan(&a.ID, &a.Name, &a.Title, &a.Description, &a.Owner, &a.OwnerName, &a.Access, &a.Isolated, &a.InPortal,
-		&a.HealthPath, &a.Paused, &a.Current, &a.Sealed, &a.Deleting, &a.Rev, &created, &updated)
+		&a.HealthPath, &a.Paused, &a.Current, &a.Sealed, &a.Deleting, &a.Rev, &created, &updated, &tags, &a.Rank, &a.Contact, &a.Thumbnail)
 	a.Created, a.Updated = timeOf(created), timeOf(updated)
+	if err == nil && tags != "[]" {
+		err = json.Unmarshal([]byte(tags), &a.Tags)
+	}
 	return a, err
 }
 
@@ -65,9 +70,17 @@ func (tx *Tx) Apps(after string) ([]App, error) {
 
 // SaveApp writes what may change of an app, and raises its revision.
 func (tx *Tx) SaveApp(a App, now time.Time) error {
+	tags, err := json.Marshal(a.Tags)
+	if err != nil {
+		return err
+	}
+	if len(a.Tags) == 0 {
+		tags = []byte("[]")
+	}
 	n, err := tx.exec(`UPDATE apps SET title = ?, description = ?, owner = ?, access = ?, isolated = ?, in_portal = ?,
-		health_path = ?, paused = ?, current = ?, deleting = ?, rev = rev + 1, updated = ? WHERE id = ?`,
-		a.Title, a.Description, a.Owner, a.Access, a.Isolated, a.InPortal, a.HealthPath, a.Paused, a.Current, a.Deleting, micros(now), a.ID)
+		health_path = ?, paused = ?, current = ?, deleting = ?, tags = ?, rank = ?, contact = ?, thumbnail = ?, rev = rev + 1, updated = ? WHERE id = ?`,
+		a.Title, a.Description, a.Owner, a.Access, a.Isolated, a.InPortal, a.HealthPath, a.Paused, a.Current, a.Deleting,
+		string(tags), a.Rank, a.Contact, a.Thumbnail, micros(now), a.ID)
 	if err == nil && n == 0 {
 		return errs.NotFound("no such app")
 	}
@@ -76,11 +89,15 @@ func (tx *Tx) SaveApp(a App, now time.Time) error {
 
 // DeleteApp deletes an app's rows, all of them.
 func (tx *Tx) DeleteApp(id slipway.AppID) error {
-	if _, err := tx.exec(`DELETE FROM env_vars WHERE scope = ?`, id); err != nil {
-		return err
+	for _, q := range []string{
+		`DELETE FROM env_vars WHERE scope = ?`, `DELETE FROM pictures WHERE owner = ?`,
+		`DELETE FROM measurements WHERE app = ?`, `DELETE FROM viewers WHERE app = ?`, `DELETE FROM apps WHERE id = ?`,
+	} {
+		if _, err := tx.exec(q, id); err != nil {
+			return err
+		}
 	}
-	_, err := tx.exec(`DELETE FROM apps WHERE id = ?`, id)
-	return err
+	return nil
 }
 
 // GrantsOn lists the grants on an app by the people's names.

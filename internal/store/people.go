@@ -183,3 +183,41 @@ func (tx *Tx) AuditTrail(limit int) ([]Audit, error) {
 	}, `SELECT at, actor, addr, verb, object, result, detail FROM audit ORDER BY seq DESC LIMIT ?`, limit)
 	return out, err
 }
+
+// Seats counts the people who have a role and are not disabled.
+func (tx *Tx) Seats(role slipway.Role) (int, error) {
+	var n int
+	err := tx.row(`SELECT count(*) FROM users u JOIN roles r ON r.user = u.id WHERE r.role = ? AND NOT u.disabled`, role).Scan(&n)
+	return n, err
+}
+
+// CannotOwn lists the people who are disabled or have no seat.
+func (tx *Tx) CannotOwn() (map[slipway.UserID]bool, error) {
+	out := map[slipway.UserID]bool{}
+	err := tx.rows(func(r *sql.Rows) error {
+		var id slipway.UserID
+		err := r.Scan(&id)
+		out[id] = true
+		return err
+	}, `SELECT u.id FROM users u LEFT JOIN roles r ON r.user = u.id AND r.role = ? WHERE u.disabled OR r.role IS NULL`, slipway.RoleLicensed)
+	return out, err
+}
+
+// PeopleCount counts everybody who may sign in.
+func (tx *Tx) PeopleCount() (int, error) {
+	var n int
+	err := tx.row(`SELECT count(*) FROM users WHERE NOT disabled`).Scan(&n)
+	return n, err
+}
+
+// WithRole lists the people who have a role.
+func (tx *Tx) WithRole(role slipway.Role) ([]slipway.UserID, error) {
+	var out []slipway.UserID
+	err := tx.rows(func(r *sql.Rows) error {
+		var id slipway.UserID
+		err := r.Scan(&id)
+		out = append(out, id)
+		return err
+	}, `SELECT user FROM roles WHERE role = ?`, role)
+	return out, err
+}

@@ -22,6 +22,7 @@ import (
 	"slipway.dev/slipway/internal/build"
 	"slipway.dev/slipway/internal/control/apps"
 	"slipway.dev/slipway/internal/control/people"
+	"slipway.dev/slipway/internal/control/settings"
 	"slipway.dev/slipway/internal/engine"
 	"slipway.dev/slipway/internal/engine/fake"
 	"slipway.dev/slipway/internal/link"
@@ -105,7 +106,7 @@ func New(t testing.TB) *Rig {
 	group := loop.New(context.WithoutCancel(t.Context()), log)
 	group.Go("apps", r.Apps.Run)
 	s := httptest.NewServer(api.New(api.Options{
-		Apps: r.Apps, People: r.People, Engine: r.Engine, Source: builder, Hosts: r.Hosts, Version: "test", MaxUpload: 1 << 20, Log: log,
+		Apps: r.Apps, People: r.People, Settings: &settings.Service{DB: db, Changed: r.Apps.PlatformChanged}, Engine: r.Engine, Source: builder, Hosts: r.Hosts, Version: "test", MaxUpload: 1 << 20, Log: log,
 	}))
 	r.URL = s.URL
 	t.Cleanup(func() {

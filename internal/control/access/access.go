@@ -17,6 +17,7 @@ type Verb string
 const (
 	SeeApp    Verb = "app.see"    // know that it is there; its title, state, owner
 	OpenApp   Verb = "app.open"   // use it
+	MarkApp   Verb = "app.mark"   // make it a favourite of one's own
 	ReadApp   Verb = "app.read"   // its deploys, logs, variables, processes, grants
 	DeployApp Verb = "app.deploy" // push, deploy, roll back, apply, restart, cancel
 	ManageApp Verb = "app.manage" // settings, variables, scale, pause, share
@@ -27,6 +28,8 @@ const (
 	WriteSettings Verb = "settings.write"
 	ReadGlobal    Verb = "global_env.read" // variables of every app
 	WriteGlobal   Verb = "global_env.write"
+
+	ReadAudit Verb = "audit.read"
 
 	LookUpUsers Verb = "users.look_up" // find a person by the exact name, to share with
 	ListUsers   Verb = "users.list"
@@ -97,6 +100,7 @@ type rule struct {
 var rules = map[Verb]rule{
 	SeeApp:    {KindApp, public | viewer | developer, false, slipway.ScopeRead, "be allowed to open it"},
 	OpenApp:   {KindApp, public | viewer | developer, false, slipway.ScopeRead, "be allowed to open it"},
+	MarkApp:   {KindApp, public | viewer | developer, false, slipway.ScopeAll, "be allowed to open it"},
 	ReadApp:   {KindApp, developer, false, slipway.ScopeRead, "be its owner or a co-owner"},
 	DeployApp: {KindApp, developer, true, slipway.ScopeDeploy, "be its owner or a co-owner"},
 	ManageApp: {KindApp, developer, false, slipway.ScopeAll, "be its owner or a co-owner"},
@@ -107,6 +111,8 @@ var rules = map[Verb]rule{
 	WriteSettings: {KindPlatform, admin, false, slipway.ScopeAll, "be an administrator"},
 	ReadGlobal:    {KindPlatform, admin, false, slipway.ScopeRead, "be an administrator"},
 	WriteGlobal:   {KindPlatform, admin, false, slipway.ScopeAll, "be an administrator"},
+
+	ReadAudit: {KindPlatform, admin, false, slipway.ScopeRead, "be an administrator"},
 
 	LookUpUsers: {KindPlatform, signedIn, false, slipway.ScopeRead, "sign in"},
 	ListUsers:   {KindPlatform, admin, false, slipway.ScopeRead, "be an administrator"},

@@ -72,6 +72,7 @@ type Limits struct {
 	Releases  int           // whose files are kept: 20
 	Resync    time.Duration // the loop looks without a hint: 10 s
 	KeepLayer time.Duration // unused layers stay for: 24 h
+	Sample    time.Duration // between two looks at what replicas use: 20 s
 }
 
 func or[T comparable](v, other T) T {
@@ -87,6 +88,7 @@ func (l Limits) withDefaults() Limits {
 		MemoryMB: or(l.MemoryMB, 1024), Replicas: or(l.Replicas, 10), Builds: or(l.Builds, 2),
 		Start: or(l.Start, 120*time.Second), Drain: or(l.Drain, 5*time.Second), Task: or(l.Task, 15*time.Minute),
 		Releases: or(l.Releases, 20), Resync: or(l.Resync, 10*time.Second), KeepLayer: or(l.KeepLayer, 24*time.Hour),
+		Sample: or(l.Sample, 20*time.Second),
 	}
 }
 
@@ -94,6 +96,9 @@ func (l Limits) withDefaults() Limits {
 type Service struct {
 	Options
 	events   *events
+	feed     *feed
+	index    index
+	last     lastRoom
 	observer observer
 	bell     bell
 
@@ -116,6 +121,7 @@ func New(o Options) *Service {
 	return &Service{
 		Options: o,
 		events:  newEvents(o.Data, o.Now),
+		feed:    newFeed(),
 		bell:    bell{c: make(chan struct{})},
 		loops:   map[slipway.AppID]*appLoop{},
 		runs:    map[slipway.DeployID]*run{},
@@ -188,10 +194,14 @@ func (s *Service) view(ctx context.Context, v access.Verb, name string, fn func(
 // and wakes the app's loop.
 func (s *Service) change(ctx context.Context, v access.Verb, name, what, detail string, fn func(tx *store.Tx, app *store.App) error) (store.App, error) {
 	var out store.App
+	var before *audience
 	actor := slipway.ActorFrom(ctx)
 	err := s.DB.Update(ctx, func(tx *store.Tx) error {
 		app, err := s.find(tx, actor, v, name)
 		if err != nil {
+			return err
+		}
+		if before, err = audienceOf(tx, app); err != nil {
 			return err
 		}
 		if err := fn(tx, &app); err != nil {
@@ -201,6 +211,7 @@ func (s *Service) change(ctx context.Context, v access.Verb, name, what, detail 
 		return s.audit(tx, actor, what, name, detail)
 	})
 	if err == nil {
+		s.changed(out.ID, "", before)
 		s.wake(out.ID)
 	}
 	return out, err
@@ -214,6 +225,7 @@ func (s *Service) audit(tx *store.Tx, a slipway.Actor, what, object, detail stri
 type Page[T any] struct {
 	Items []T
 	Next  string
+	Total int // of all parts; 0 where nobody counts
 }
 
 func limitOf(n int) int {

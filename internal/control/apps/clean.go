@@ -108,6 +108,7 @@ func (a *appLoop) takeApart(ctx context.Context, w wanted, snap engine.Snapshot)
 	if err := s.DB.Update(ctx, func(tx *store.Tx) error { return tx.DeleteApp(a.id) }); err != nil {
 		return err
 	}
+	s.index.changed()
 	a.gone()
 	return s.dropUnused(ctx, layers)
 }

@@ -356,8 +356,12 @@ func (a *appLoop) show(v view, err error) {
 	for ref, c := range a.checks {
 		v.failures[ref] = c.failure()
 	}
+	news := a.last.state != v.state || a.last.current != v.current
 	a.last = v
 	a.mu.Unlock()
+	if news {
+		a.s.changed(a.id, "", nil)
+	}
 	a.s.bell.ring()
 }
 

@@ -98,6 +98,31 @@ func (s *Service) Restart(ctx context.Context, name string) (slipway.Deploy, err
 	return s.again(ctx, name, slipway.CauseRestart, "restart")
 }
 
+// Redeploy records a deploy of the files of an earlier one, which are built
+// again as far as the build's cache does not have them.
+func (s *Service) Redeploy(ctx context.Context, id slipway.DeployID) (slipway.Deploy, error) {
+	var old store.Deploy
+	if err := s.DB.View(ctx, func(tx *store.Tx) (err error) {
+		old, err = s.findDeploy(tx, slipway.ActorFrom(ctx), access.DeployApp, id)
+		return err
+	}); err != nil {
+		return slipway.Deploy{}, err
+	}
+	if old.Origin != 0 {
+		return slipway.Deploy{}, errs.Conflict("deploy %d used the files of release %d: roll back to that one instead", old.Seq, old.Origin)
+	}
+	ok, err := s.Engine.Layers().Has(ctx, old.Source)
+	if err != nil {
+		return slipway.Deploy{}, err
+	}
+	if !ok {
+		return slipway.Deploy{}, errs.Conflict("the files of deploy %d are no longer kept: push them again", old.Seq)
+	}
+	return s.deploy(ctx, old.AppName, store.Deploy{Deploy: slipway.Deploy{
+		Source: old.Source, Commit: old.Commit, Message: old.Message, Cause: old.Cause,
+	}})
+}
+
 func (s *Service) again(ctx context.Context, name string, cause slipway.Cause, message string) (slipway.Deploy, error) {
 	var r store.Release
 	err := s.view(ctx, access.DeployApp, name, func(tx *store.Tx, app store.App) error {
@@ -117,6 +142,18 @@ func (s *Service) again(ctx context.Context, name string, cause slipway.Cause, m
 // deploy inserts the row: from then on the deploy goes on, whatever happens to
 // the one who asked.
 func (s *Service) deploy(ctx context.Context, name string, d store.Deploy) (slipway.Deploy, error) {
+	first := false
+	if err := s.view(ctx, access.DeployApp, name, func(_ *store.Tx, app store.App) error {
+		first = app.Current == 0
+		return nil
+	}); err != nil {
+		return slipway.Deploy{}, err
+	}
+	if first { // later releases take the place of this one
+		if err := s.makeRoom(ctx, 1, 1); err != nil {
+			return slipway.Deploy{}, err
+		}
+	}
 	actor := slipway.ActorFrom(ctx)
 	now := s.now()
 	d.ID, d.State, d.By, d.Started = slipway.DeployID(slipway.NewID("dep")), slipway.DeployQueued, actor.Name(), now
@@ -156,7 +193,9 @@ func (s *Service) deploy(ctx context.Context, name string, d store.Deploy) (slip
 	}
 	for _, old := range superseded {
 		s.events.close(old.ID, old.State)
+		s.changed(app.ID, old.ID, nil)
 	}
+	s.changed(app.ID, d.ID, nil)
 	s.bell.ring()
 	s.dispatchSoon()
 	s.wake(app.ID)
@@ -301,6 +340,7 @@ func (s *Service) CancelDeploy(ctx context.Context, id slipway.DeployID) (slipwa
 	if d.State.Final() {
 		s.events.close(id, d.State)
 	}
+	s.changed(d.App, id, nil)
 	s.cancelRun(id)
 	s.bell.ring()
 	return s.GetDeploy(ctx, id)

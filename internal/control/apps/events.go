@@ -311,3 +311,16 @@ func (e *events) forget() {
 		delete(e.logs, id)
 	}
 }
+
+// DeployLog calls fn for everything that happened in a deploy until now.
+func (s *Service) DeployLog(ctx context.Context, id slipway.DeployID, fn func(Event) error) error {
+	if _, err := s.GetDeploy(ctx, id); err != nil {
+		return err
+	}
+	var seq int64
+	_, err := s.replay(ctx, id, 0, &seq, fn)
+	if errors.Is(err, errEnd) {
+		return nil
+	}
+	return err
+}

@@ -283,6 +283,7 @@ func (r *run) written(d store.Deploy, steps []slipway.DeployStep) {
 	for _, s := range steps {
 		r.s.events.step(r.id, s)
 	}
+	r.s.changed(d.App, r.id, nil)
 	r.s.bell.ring()
 	if !building(d) {
 		r.s.dispatchSoon()

@@ -17,15 +17,6 @@ type CreateApp struct {
 	Name, Title, Description string
 }
 
-// AppFilter selects apps.
-type AppFilter struct {
-	Query  string // part of the name or title
-	Owner  string // user name
-	Portal bool   // only those that the actor may open and that are shown in the Portal
-	Cursor string
-	Limit  int
-}
-
 // AppPatch changes what is not nil.
 type AppPatch struct {
 	Title       *string
@@ -33,6 +24,9 @@ type AppPatch struct {
 	Access      *slipway.Access
 	Isolated    *bool
 	InPortal    *bool
+	Tags        *[]string
+	Rank        *int
+	Contact     *string
 	HealthPath  *string
 }
 
@@ -62,6 +56,11 @@ func (s *Service) Create(ctx context.Context, in CreateApp) (slipway.App, error)
 	}}
 	app.Sealed = s.Box.Seal([]byte(secret.Random(32).Reveal()), secretPurpose(app.ID))
 	err = s.DB.Update(ctx, func(tx *store.Tx) error {
+		d, err := tx.Defaults()
+		if err != nil {
+			return err
+		}
+		app.Access, app.InPortal = d.Access, d.InPortal
 		if err := tx.AddApp(app); err != nil {
 			return err
 		}
@@ -70,6 +69,8 @@ func (s *Service) Create(ctx context.Context, in CreateApp) (slipway.App, error)
 	if err != nil {
 		return slipway.App{}, err
 	}
+	s.index.changed()
+	s.changed(app.ID, "", nil)
 	s.wake(app.ID)
 	return app.App, nil
 }
@@ -101,57 +102,13 @@ func (s *Service) Get(ctx context.Context, name string) (slipway.App, error) {
 	return out, err
 }
 
-// List lists the apps that the actor may see, by name.
-func (s *Service) List(ctx context.Context, f AppFilter) (Page[slipway.App], error) {
-	var page Page[slipway.App]
-	actor := slipway.ActorFrom(ctx)
-	limit := limitOf(f.Limit)
-	err := s.DB.View(ctx, func(tx *store.Tx) error {
-		page = Page[slipway.App]{Items: []slipway.App{}}
-		all, err := tx.Apps(f.Cursor)
-		if err != nil {
-			return err
-		}
-		grants := map[slipway.AppID]slipway.GrantRole{}
-		if actor.User != nil {
-			if grants, err = tx.GrantsOf(actor.User.ID); err != nil {
-				return err
-			}
-		}
-		for _, app := range all {
-			facts := access.App(&access.AppFacts{Owner: app.Owner, Access: app.Access, Grant: grants[app.ID]})
-			verb := access.SeeApp
-			if f.Portal {
-				verb = access.OpenApp
-			}
-			if !f.matches(app) || access.Check(actor, verb, facts) != nil {
-				continue
-			}
-			if len(page.Items) == limit {
-				page.Next = page.Items[limit-1].Name
-				return nil
-			}
-			page.Items = append(page.Items, s.withState(app))
-		}
-		return nil
-	})
-	return page, err
-}
-
-func (f AppFilter) matches(app store.App) bool {
-	q := strings.ToLower(f.Query)
-	switch {
-	case app.Deleting, f.Portal && !app.InPortal:
-		return false
-	case f.Owner != "" && app.OwnerName != strings.ToLower(f.Owner):
-		return false
-	}
-	return strings.Contains(app.Name, q) || strings.Contains(strings.ToLower(app.Title), q)
-}
-
 // Update changes an app's settings.
 func (s *Service) Update(ctx context.Context, name string, p AppPatch) (slipway.App, error) {
 	if err := checkTexts(p.Title, p.Description); err != nil {
+		return slipway.App{}, err
+	}
+	tags, err := checkPortal(p)
+	if err != nil {
 		return slipway.App{}, err
 	}
 	if p.Access != nil && !slices.Contains([]slipway.Access{slipway.AccessRestricted, slipway.AccessAuthenticated, slipway.AccessUnauthenticated}, *p.Access) {
@@ -161,11 +118,21 @@ func (s *Service) Update(ctx context.Context, name string, p AppPatch) (slipway.
 		return slipway.App{}, errs.Invalid("the health path %q must start with / and have no spaces", *h)
 	}
 	app, err := s.change(ctx, access.ManageApp, name, "app.update", "", func(tx *store.Tx, app *store.App) error {
+		if p.Access != nil && *p.Access == slipway.AccessUnauthenticated && app.Access != *p.Access {
+			if d, err := tx.Defaults(); err != nil || !d.Unauthenticated {
+				return or(err, errs.Denied("apps may not be open to people who are not signed in: an administrator has switched that off"))
+			}
+		}
 		set(&app.Title, p.Title)
 		set(&app.Description, p.Description)
 		set(&app.Access, p.Access)
 		set(&app.Isolated, p.Isolated)
 		set(&app.InPortal, p.InPortal)
+		set(&app.Rank, p.Rank)
+		set(&app.Contact, p.Contact)
+		if p.Tags != nil {
+			app.Tags = tags
+		}
 		set(&app.HealthPath, p.HealthPath)
 		app.Updated = s.now()
 		app.Rev++

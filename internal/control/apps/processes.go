@@ -67,12 +67,39 @@ type LogQuery struct {
 // Scale sets how many replicas of a process are wanted. It holds for later
 // releases too.
 func (s *Service) Scale(ctx context.Context, name, process string, replicas int) error {
+	var more, most int64
+	if err := s.view(ctx, access.ManageApp, name, func(tx *store.Tx, app store.App) error {
+		set, err := tx.Limits()
+		if err != nil {
+			return err
+		}
+		now, err := tx.Replicas(app.ID)
+		if err != nil {
+			return err
+		}
+		n, scaled := now[process]
+		if !scaled {
+			n = 1
+		}
+		most = or(set.ProcessReplicas, int64(s.Limits.Replicas))
+		if more = int64(replicas - n); app.Paused {
+			more = 0
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if int64(replicas) <= most {
+		if err := s.makeRoom(ctx, more, 0); err != nil {
+			return err
+		}
+	}
 	_, err := s.change(ctx, access.ManageApp, name, "app.scale", fmt.Sprintf("%s=%d", process, replicas), func(tx *store.Tx, app *store.App) error {
 		switch {
 		case replicas < 0:
 			return errs.Invalid("a process cannot have %d replicas", replicas)
-		case replicas > s.Limits.Replicas:
-			return errs.Exhausted("a process may have at most %d replicas here", s.Limits.Replicas)
+		case int64(replicas) > most:
+			return errs.Exhausted("a process may have at most %d replicas here", most)
 		case app.Current == 0:
 			return errs.Conflict("the app has no release yet: push one first")
 		}
@@ -93,6 +120,31 @@ func (s *Service) Pause(ctx context.Context, name string) error { return s.setPa
 
 // Resume starts a paused app again.
 func (s *Service) Resume(ctx context.Context, name string) error {
+	var more int64
+	if err := s.view(ctx, access.ManageApp, name, func(tx *store.Tx, app store.App) error {
+		more = 0
+		if !app.Paused || app.Current == 0 {
+			return nil
+		}
+		r, err := tx.Release(app.ID, app.Current)
+		if err != nil {
+			return err
+		}
+		now, err := tx.Replicas(app.ID)
+		for process := range r.Procfile {
+			if n, scaled := now[process]; scaled {
+				more += int64(n)
+			} else {
+				more++
+			}
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := s.makeRoom(ctx, more, 0); err != nil {
+		return err
+	}
 	return s.setPaused(ctx, name, false)
 }
 

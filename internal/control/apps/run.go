@@ -73,6 +73,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go("dispatch", s.dispatchLoop)
 	g.Go("resync", s.resync)
 	g.Go("sweep", s.sweepLoop)
+	g.Go("measure", s.measureLoop)
 	err := g.Wait()
 	s.mu.Lock()
 	s.group = nil

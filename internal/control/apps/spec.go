@@ -56,6 +56,11 @@ func (s *Service) spec(tx *store.Tx, app store.App, p build.Plan) (spec, error) 
 	for _, v := range build.RuntimeEnv(facts) {
 		out.Env[v.Name] = v.Value.Reveal()
 	}
+	set, err := tx.Limits()
+	if err != nil {
+		return spec{}, err
+	}
+	out.MemoryMB = or(set.ReplicaMemoryMB, out.MemoryMB)
 	vars, err := s.appVars(tx, app.ID)
 	maps.Copy(out.Env, vars)
 	return out, err

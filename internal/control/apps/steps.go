@@ -353,6 +353,7 @@ func (r *run) change(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.s.index.changed()
 	r.written(d, nil)
 	for {
 		rung := r.s.bell.listen()

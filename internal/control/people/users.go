@@ -107,6 +107,9 @@ func (s *Service) create(ctx context.Context, in CreateUser, first func(*store.T
 		if err := tx.AddPerson(p); err != nil {
 			return err
 		}
+		if err := seatsLeft(tx, p.Has(slipway.RoleLicensed)); err != nil {
+			return err
+		}
 		return s.audit(ctx, tx, "user.create", p.Name, roleText(p.Roles))
 	})
 	if err != nil {
@@ -199,8 +202,25 @@ func (s *Service) Update(ctx context.Context, name string, patch UserPatch) (sli
 	return p.User, s.push(ctx, p.ID)
 }
 
+// seatsLeft is asked in the transaction that took another seat.
+func seatsLeft(tx *store.Tx, took bool) error {
+	if !took {
+		return nil
+	}
+	l, err := tx.Limits()
+	if err != nil || l.Seats == 0 {
+		return err
+	}
+	n, err := tx.Seats(slipway.RoleLicensed)
+	if err == nil && int64(n) > l.Seats {
+		return errs.Exhausted("all %d seats are taken: take the role %q from somebody, or raise the limit", l.Seats, slipway.RoleLicensed)
+	}
+	return err
+}
+
 func (s *Service) apply(ctx context.Context, tx *store.Tx, p *store.Person, patch UserPatch) error {
 	var did []string
+	had := p.Has(slipway.RoleLicensed)
 	if patch.Email != nil {
 		p.Email, did = *patch.Email, append(did, "email")
 	}
@@ -224,6 +244,9 @@ func (s *Service) apply(ctx context.Context, tx *store.Tx, p *store.Person, patc
 		}
 	}
 	if err := tx.SavePerson(*p, s.now()); err != nil {
+		return err
+	}
+	if err := seatsLeft(tx, !had && p.Has(slipway.RoleLicensed)); err != nil {
 		return err
 	}
 	if patch.Roles != nil || patch.Disabled != nil {
@@ -254,7 +277,8 @@ func (s *Service) SetPassword(ctx context.Context, name string, in SetPassword) 
 		return errs.Fields("this password cannot be taken", errs.Field{Name: "password", Message: msg})
 	}
 	own := a.User != nil && a.User.ID == p.ID
-	if own && (!in.Old.Empty() || !a.User.Has(slipway.RoleAdmin)) {
+	// A browser that was left open must not be enough, not even an administrator's.
+	if own && (!in.Old.Empty() || a.Session != "" || !a.User.Has(slipway.RoleAdmin)) {
 		if _, err := s.authenticate(ctx, p.Name, in.Old.Reveal(), a.Addr); err != nil {
 			if errs.Is(err, errs.KindUnauthenticated) {
 				return errs.Fields("the present password is needed", errs.Field{Name: "old_password", Message: "is not right"})
