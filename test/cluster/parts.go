@@ -108,8 +108,8 @@ func Build(ctx context.Context, out io.Writer, what Selection) (string, error) {
 	defer unlock()
 	began := time.Now()
 	fmt.Fprintf(out, "Building Kubernetes %s into %s\n", Version, dir)
-	tmp, err := os.MkdirTemp(dir, "tmp-")
-	if err != nil {
+	tmp := filepath.Join(dir, "tmp") // of an earlier one too, if that was killed
+	if err := os.RemoveAll(tmp); err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(tmp)
@@ -123,6 +123,9 @@ func Build(ctx context.Context, out io.Writer, what Selection) (string, error) {
 		}
 	}
 	if what == All {
+		if err := os.MkdirAll(tmp, 0o755); err != nil {
+			return "", err
+		}
 		if err := (steps{out}).do("images", func() error { return packImages(ctx, dir, tmp) }); err != nil {
 			return "", err
 		}
