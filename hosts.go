@@ -27,6 +27,9 @@ func (h Hosts) Auth() string  { return h.url("auth-" + h.Base) }  // sign-in and
 func (h Hosts) Git() string   { return h.url("git-" + h.Base) }   // git over HTTPS
 func (h Hosts) Admin() string { return h.url("admin-" + h.Base) } // console
 
+// Registry is where images are pushed and pulled.
+func (h Hosts) Registry() string { return h.url("registry-" + h.Base) }
+
 // Kinds of the platform's hosts, as Kind returns them.
 const (
 	HostBase     = "base"

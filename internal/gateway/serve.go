@@ -153,10 +153,10 @@ func (s *Server) waitPolicy(ctx context.Context) *link.Policy {
 func (s *Server) route(w http.ResponseWriter, r *http.Request, x *exchange) {
 	kind, app := x.policy.Hosts.Kind(x.host)
 	switch kind {
-	case slipway.HostAPI, slipway.HostAuth, slipway.HostGit:
+	case slipway.HostAPI, slipway.HostAuth, slipway.HostGit, slipway.HostRegistry:
 		x.kind = kind
 		s.servePlatform(w, r, x)
-	case slipway.HostWS, slipway.HostAdmin, slipway.HostRegistry:
+	case slipway.HostWS, slipway.HostAdmin:
 		x.kind = kind
 		s.page(w, r, http.StatusNotFound, view{Title: "Not installed here", Text: "This part of the platform is not installed on this machine."})
 	case slipway.HostBase:

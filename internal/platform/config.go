@@ -20,6 +20,7 @@ import (
 
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/secret"
 	"slipway.dev/slipway/internal/engine"
 )
 
@@ -64,8 +65,44 @@ type Config struct {
 	AppMemoryMB int64 `yaml:"app_memory_mb" json:"app_memory_mb"`
 	// Metrics is the address of /healthz, /readyz and /metrics. Default 127.0.0.1:0, printed at the start.
 	Metrics string `yaml:"metrics" json:"metrics"`
+	// Registry says where images are kept, and how many of an app.
+	Registry Registry `yaml:"registry" json:"registry"`
 	// Log is how the platform logs.
 	Log Log `yaml:"log" json:"log"`
+}
+
+// Registry configures registry-<base>.
+type Registry struct {
+	// AppMB is how much an app may keep. Default 10240.
+	AppMB int64 `yaml:"app_mb" json:"app_mb"`
+	// S3 keeps images in a bucket instead of the data folder.
+	S3 S3 `yaml:"s3" json:"s3"`
+}
+
+// S3 names a bucket. Without files for its keys the machine's own role is used.
+type S3 struct {
+	Bucket        string `yaml:"bucket" json:"bucket"`
+	Region        string `yaml:"region" json:"region"`
+	Endpoint      string `yaml:"endpoint" json:"endpoint"` // https://s3.example.com; empty = AWS
+	Prefix        string `yaml:"prefix" json:"prefix"`
+	AccessKeyFile string `yaml:"access_key_file" json:"access_key_file"`
+	SecretKeyFile string `yaml:"secret_key_file" json:"secret_key_file"`
+}
+
+// Keys reads the bucket's keys; none when no files are named.
+func (s S3) Keys() (access string, key secret.String, err error) {
+	if s.AccessKeyFile == "" {
+		return "", key, nil
+	}
+	a, err := os.ReadFile(s.AccessKeyFile)
+	if err != nil {
+		return "", key, errs.Wrap(err, errs.KindInvalid, "registry.s3.access_key_file cannot be read: %v", err)
+	}
+	k, err := os.ReadFile(s.SecretKeyFile)
+	if err != nil {
+		return "", key, errs.Wrap(err, errs.KindInvalid, "registry.s3.secret_key_file cannot be read: %v", err)
+	}
+	return strings.TrimSpace(string(a)), secret.New(strings.TrimSpace(string(k))), nil
 }
 
 // TLS names PEM files.
@@ -143,6 +180,9 @@ func (c *Config) Complete() error {
 	if c.AppMemoryMB == 0 {
 		c.AppMemoryMB = 1024
 	}
+	if c.Registry.AppMB == 0 {
+		c.Registry.AppMB = 10240
+	}
 
 	var bad []errs.Field
 	check := func(ok bool, name, format string, args ...any) {
@@ -175,6 +215,11 @@ func (c *Config) Complete() error {
 		check(false, "isolation", "%q is none of full, rootless, none", c.Isolation)
 	}
 	check(c.AppMemoryMB >= 32, "app_memory_mb", "%d MB is too little for an app: at least 32", c.AppMemoryMB)
+	check(c.Registry.AppMB > 0, "registry.app_mb", "%d is no number of megabytes", c.Registry.AppMB)
+	s3 := c.Registry.S3
+	check((s3.AccessKeyFile == "") == (s3.SecretKeyFile == ""), "registry.s3", "access_key_file and secret_key_file go together")
+	check(s3.Bucket != "" || s3 == S3{}, "registry.s3.bucket", "is needed with the other keys of s3")
+	check(s3.Bucket == "" || s3.Region != "" || s3.Endpoint != "", "registry.s3.region", "is needed, or an endpoint")
 	check(c.Log.Format == "text" || c.Log.Format == "json", "log.format", "%q is neither text nor json", c.Log.Format)
 	check(new(slog.Level).UnmarshalText([]byte(c.Log.Level)) == nil, "log.level", "%q is none of debug, info, warn, error", c.Log.Level)
 	if c.DatabasePasswordFile != "" {
@@ -249,12 +294,15 @@ func (f Folder) TLS() string            { return filepath.Join(string(f), "tls")
 func (f Folder) Repos() string          { return filepath.Join(string(f), "repos") }
 func (f Folder) Engine() string         { return filepath.Join(string(f), "engine") }
 func (f Folder) Core() string           { return filepath.Join(string(f), "core") }
-func (f Folder) Policy() string         { return filepath.Join(string(f), "gateway", "policy.json") }
+func (f Folder) Registry() string       { return filepath.Join(string(f), "registry") }
+func (f Folder) RegistryKey() string    { return filepath.Join(string(f), "secrets", "registry.key") }
+
+func (f Folder) Policy() string { return filepath.Join(string(f), "gateway", "policy.json") }
 
 // Make makes the folders that must be there before anything starts. Only the
 // platform's user may enter.
 func (f Folder) Make() error {
-	for _, dir := range []string{"", "run", "run/apps", "secrets", "tls", "repos", "engine", "core", "gateway"} {
+	for _, dir := range []string{"", "run", "run/apps", "secrets", "tls", "repos", "registry", "engine", "core", "gateway"} {
 		if err := os.MkdirAll(filepath.Join(string(f), dir), 0o700); err != nil {
 			return errs.Wrap(err, errs.KindInvalid, "cannot make the data folder %s", f)
 		}

@@ -21,6 +21,8 @@ const (
 	NameCore    = "core.slipway.internal"
 	NameGateway = "gateway.slipway.internal"
 	NamePull    = "pull.slipway.internal"
+	// NameInstaller is who installs the platform: it gives the core the base image.
+	NameInstaller = "installer.slipway.internal"
 )
 
 // Files of an Identity's folder, as in a Secret of type kubernetes.io/tls.

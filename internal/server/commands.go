@@ -26,7 +26,10 @@ import (
 // Commands are the verbs that run on the platform's own machine. The client's
 // verbs are package cli's.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{upCommand(), configCommand(), preflightCommand(), bootstrapCommand(), installCommand(), uninstallCommand(), coreCommand(), gatewayCommand()}
+	return []*cobra.Command{
+		upCommand(), configCommand(), preflightCommand(), bootstrapCommand(), installCommand(), uninstallCommand(),
+		coreCommand(), gatewayCommand(), imageCommand(), pullProxyCommand(),
+	}
 }
 
 // settings are the flags that set keys of slipway.yaml; a flag wins.

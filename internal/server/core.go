@@ -57,6 +57,8 @@ type core struct {
 	people *people.Service
 	apps   *apps.Service
 	git    *gitd.Server
+
+	registry *registry
 }
 
 // runCore is the core's process.
@@ -70,7 +72,7 @@ func runCore(ctx context.Context, cfg platform.Config) error {
 	if err := c.open(ctx); err != nil {
 		return errors.Join(err, c.close())
 	}
-	run := []func(context.Context) error{c.lead}
+	run := []func(context.Context) error{c.lead, c.collectImages}
 	for name, h := range c.handlers() {
 		if l := at.doors[name]; l != nil {
 			run = append(run, func(ctx context.Context) error { return serve(ctx, log.With("door", name), l, h) })
@@ -85,6 +87,7 @@ func (c *core) handlers() map[string]http.Handler {
 	return map[string]http.Handler{
 		sockCore:     c.handler(),
 		sockLink:     c.hub.Handler(c.people),
+		sockRegistry: c.registry.internal,
 		sockPlatform: idp.PlatformHandler(c.idp()),
 		sockAdmin:    c.adminHandler(),
 		sockMetrics:  c.ownHandler(),
@@ -108,13 +111,18 @@ func (c *core) open(ctx context.Context) error {
 		Index: build.IndexConfig(os.Environ(), pipConfig(ctx)), Environ: os.Environ(),
 	})
 	c.hub = link.NewHub(c.hosts, c.log.With("part", "link"))
-	c.hub.SetPlatform(map[string]string{slipway.HostAPI: c.at.core, slipway.HostAuth: c.at.core, slipway.HostGit: c.at.core})
+	c.hub.SetPlatform(map[string]string{slipway.HostAPI: c.at.core, slipway.HostAuth: c.at.core, slipway.HostGit: c.at.core, slipway.HostRegistry: c.at.core})
 	c.people = people.New(people.Options{DB: c.db, Box: box, Hub: c.hub, Hosts: c.hosts, Log: c.log.With("part", "people")})
 	c.git = c.gitServer()
+	if c.registry, err = c.openRegistry(ctx, box); err != nil {
+		return err
+	}
 	c.apps = apps.New(apps.Options{
 		DB: c.db, Engine: c.engine, Build: buildWithTools{c.build}, Router: c.hub, Box: box, Hosts: c.hosts, Log: c.log.With("part", "apps"),
 		Data: c.data.Core(), PlatformPort: platformPort, Limits: apps.Limits{MemoryMB: c.cfg.AppMemoryMB},
-		Removed: func(_ context.Context, name string) error { return c.git.Remove(name) },
+		Removed: func(ctx context.Context, name string) error {
+			return errors.Join(c.git.Remove(name), c.registry.store.Remove(ctx, name))
+		},
 	})
 	c.hub.OnUsage(c.apps.Record)
 	if err := c.load(ctx); err != nil {
@@ -128,6 +136,9 @@ func (c *core) close() error {
 	var err error
 	if c.engine != nil {
 		err = c.engine.Close() // sandboxes go on
+	}
+	if c.registry != nil {
+		err = errors.Join(err, c.registry.server.Close(), c.registry.internal.Close())
 	}
 	if c.db != nil {
 		err = errors.Join(err, c.db.Close())
@@ -174,6 +185,8 @@ func (c *core) handler() http.Handler {
 			auth.ServeHTTP(w, r)
 		case kind == slipway.HostGit:
 			c.serveGit(w, r)
+		case kind == slipway.HostRegistry:
+			c.serveRegistry(w, r)
 		case host == coreHost:
 			own.ServeHTTP(w, r)
 		default:

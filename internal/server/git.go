@@ -34,12 +34,17 @@ func (b buildWithTools) EnvTask(ctx context.Context, p build.Plan, vars []engine
 // serveGit tells the git server from where the client comes: it asks for a
 // password, and failures are counted by address.
 func (c *core) serveGit(w http.ResponseWriter, r *http.Request) {
+	ctx := slipway.WithActor(r.Context(), slipway.Actor{Addr: clientAddr(r)})
+	c.git.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// clientAddr is what the gateway says of where a request comes from.
+func clientAddr(r *http.Request) string {
 	addr := r.Header.Get("X-Forwarded-For")
 	if i := strings.LastIndex(addr, ","); i >= 0 {
 		addr = addr[i+1:]
 	}
-	ctx := slipway.WithActor(r.Context(), slipway.Actor{Addr: strings.TrimSpace(addr)})
-	c.git.ServeHTTP(w, r.WithContext(ctx))
+	return strings.TrimSpace(addr)
 }
 
 func (c *core) gitServer() *gitd.Server {

@@ -109,7 +109,7 @@ func clusterDoors(cfg platform.Config, part string, id *platform.Identity) []doo
 	return []door{
 		{sockCore, "tcp", ":" + p.Core, gateways},
 		{sockLink, "tcp", ":" + p.Link, gateways},
-		{sockRegistry, "tcp", ":" + p.Registry, id.Server(platform.NamePull)},
+		{sockRegistry, "tcp", ":" + p.Registry, id.Server(platform.NamePull, platform.NameInstaller)},
 		{sockPlatform, "tcp", ":" + p.Platform, nil},
 		{sockAdmin, "unix", platform.Folder(cfg.Data).Run("admin.sock"), nil},
 		metrics,

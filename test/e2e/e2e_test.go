@@ -6,6 +6,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -27,6 +28,9 @@ type world struct {
 	in   *rig.Instance
 	root string
 	home string // one folder a person, with the CLI signed in
+	// connect is a proxy that leads any name to this machine, for programs that
+	// do not know that names below localhost do.
+	connect string
 
 	mu      sync.Mutex
 	clients map[string]*http.Client // signed in
@@ -59,6 +63,7 @@ func (w *world) tell(t *testing.T, p testscript.Params) {
 	p.UpdateScripts, p.Setup = os.Getenv("UPDATE") != "", w.setup
 	p.Cmds = map[string]func(*testscript.TestScript, bool, []string){
 		"as": w.as, "app": w.app, "get": w.get, "raw": w.raw, "crash": w.crash, "eventually": w.eventually,
+		"image": w.image,
 	}
 	testscript.Run(t, p)
 }
@@ -81,6 +86,7 @@ func newWorld(t *testing.T, args ...string) *world {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
 	w.in = in
+	w.connect = rig.Connect(t)
 	t.Cleanup(func() {
 		w.deleteApps(t)
 		if err := w.in.Stop(); err != nil {
@@ -140,6 +146,15 @@ func (w *world) setup(env *testscript.Env) error {
 	env.Setenv("API", h.API())
 	env.Setenv("AUTH", h.Auth())
 	env.Setenv("GIT", h.Git())
+	env.Setenv("REGISTRY", strings.TrimPrefix(h.Registry(), "https://"))
+	certs := filepath.Join(env.WorkDir, ".certs") // only of authorities, for skopeo
+	if ca, err := os.ReadFile(w.in.CAFile); err == nil {
+		if err := errors.Join(os.Mkdir(certs, 0o755), os.WriteFile(filepath.Join(certs, "ca.crt"), ca, 0o644)); err != nil {
+			return err
+		}
+	}
+	env.Setenv("CERTS", certs)
+	env.Setenv("CONNECT", w.connect)
 	env.Setenv("BASE", h.Base)
 	env.Setenv("PORT", h.Port)
 	return nil

@@ -72,6 +72,17 @@ func OpenBox(path string) (*Box, error) {
 	return &Box{aead}, nil
 }
 
+// ReadOrMake returns the text kept at path, and makes a random one when there
+// is none.
+func ReadOrMake(path string) (String, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		made := Random(32)
+		return made, writeNew(path, []byte(made.s))
+	}
+	return String{string(b)}, err
+}
+
 // writeNew makes the file whole or not at all: a torn key would lose secrets.
 func writeNew(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

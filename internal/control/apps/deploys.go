@@ -24,6 +24,11 @@ func (s *Service) MayDeploy(ctx context.Context, name string) error {
 	return s.view(ctx, access.DeployApp, name, nil)
 }
 
+// MayRead returns nil when the actor may read what belongs to the app.
+func (s *Service) MayRead(ctx context.Context, name string) error {
+	return s.view(ctx, access.ReadApp, name, nil)
+}
+
 // Deploy records a deploy of new files, which then goes on by itself. Deploys
 // of the app that still wait are superseded.
 func (s *Service) Deploy(ctx context.Context, name string, in DeployInput) (slipway.Deploy, error) {
