@@ -71,10 +71,10 @@ cluster-up: cluster ## a real Kubernetes with two nodes on this machine; CLUSTER
 cluster-down: cluster ## end it and remove all that it made
 	bin/cluster --dir "$(CLUSTER)" down
 
-test-cluster: cluster ## a Kubernetes of its own, and what must work on it
+test-cluster: $(INIT) cluster ## a Kubernetes of its own, and what must work on it
 	@./tools/setup test
 	bin/cluster build
-	SLIPWAY_TEST_CLUSTER=1 $(GO_TOOL) gotestsum --format testname -- -race -timeout 30m -count=1 ./test/cluster/...
+	SLIPWAY_TEST_CLUSTER=1 $(GO_TOOL) gotestsum --format testname -- -race -timeout 40m -p 1 -count=1 ./test/cluster/... ./internal/engine/kube
 
 lint: $(INIT) ## format, vet, linters, tidiness, known vulnerabilities
 	go mod tidy -diff

@@ -28,7 +28,8 @@ type Harness struct {
 	// Leftovers lists what of the engine is on the machine beside its own
 	// folder: processes, mounts, interfaces, cgroups.
 	Leftovers func() []string
-	// Link is where the suite may listen: the socket of endpoint "platform".
+	// Link is where the suite may listen: the socket of endpoint "platform", or
+	// its address as tcp://host:port.
 	Link string
 	// Real says that programs run as processes in sandboxes.
 	Real bool
@@ -174,7 +175,7 @@ func (h *Harness) apply(t *testing.T, o engine.Object) {
 
 func (h *Harness) remove(t *testing.T, ref engine.Ref) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := h.Engine.Remove(ctx, ref); err != nil {
 		t.Fatalf("remove %s: %v", ref, err)
@@ -211,12 +212,12 @@ func (h *Harness) task(t *testing.T, ref engine.Ref) engine.Replica {
 	return engine.Replica{}
 }
 
-// Await polls until ok, for at most 30 s.
+// Await polls until ok, for at most two minutes.
 func Await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(30 * time.Second)
+	late := time.After(2 * time.Minute)
 	for !ok() {
 		select {
 		case <-tick.C:
@@ -278,8 +279,11 @@ func (h *Harness) printed(t *testing.T, ref engine.Ref) string {
 	return strings.Join(texts, "\n")
 }
 
-// get asks the replica over HTTP, as the gateway does.
+// get asks the replica over HTTP, as the gateway does. The address of a pod that
+// is gone may not answer at all.
 func get(ctx context.Context, endpoint string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	tr := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

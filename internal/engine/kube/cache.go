@@ -54,16 +54,24 @@ func newCache(e *Engine) *cache {
 		return []string{o.(*corev1.Pod).Labels[LabelObject]}, nil
 	}})
 	tell := func(o any) {
-		if d, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
-			o = d.Obj
-		}
 		if m, ok := o.(metav1.Object); ok {
 			e.on(m)
 		}
 	}
+	end := func(o any) {
+		if d, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+			o = d.Obj
+		}
+		if p, ok := o.(*corev1.Pod); ok {
+			e.mu.Lock()
+			delete(e.indices, string(p.UID))
+			e.mu.Unlock()
+		}
+		tell(o)
+	}
 	for _, i := range []toolscache.SharedIndexInformer{c.secrets, c.deployments, c.jobs, c.pods, c.claims} {
 		_, _ = i.AddEventHandler(toolscache.ResourceEventHandlerFuncs{ // fails only after the stop
-			AddFunc: tell, UpdateFunc: func(_, o any) { tell(o) }, DeleteFunc: tell,
+			AddFunc: tell, UpdateFunc: func(_, o any) { tell(o) }, DeleteFunc: end,
 		})
 	}
 	return c

@@ -18,8 +18,8 @@ var update = flag.Bool("update", false, "write the golden files")
 
 func sample() engine.Workload {
 	return engine.Workload{
-		ID:     engine.Ref{Kind: engine.KindWorkload, Scope: "app_01", Name: "web-v12"},
-		Layers: []engine.Layer{{Name: "env-1", At: "/env"}, {Name: "src-1", At: "/app"}},
+		ID:      engine.Ref{Kind: engine.KindWorkload, Scope: "app_01", Name: "web-v12"},
+		Layers:  []engine.Layer{{Name: "env-1", At: "/env"}, {Name: "src-1", At: "/app"}},
 		Command: []string{"/bin/sh", "-c", "gunicorn app:server"}, Env: []engine.Var{{Name: "KEY", Value: secret.New("hunter2")}},
 		Port: 8050, Mounts: []engine.Mount{{Volume: engine.Ref{Kind: engine.KindVolume, Scope: "app_01", Name: "data"}, Path: "/home/app/mount"}},
 		Links: []engine.Link{{Port: 7500, Target: "platform"}}, Limits: engine.Limits{MemoryBytes: 256 << 20, MilliCPU: 200}, Grace: 20 * time.Second,
@@ -35,8 +35,10 @@ func TestRender(t *testing.T) {
 	task := engine.Task{Workload: sample(), Keep: []engine.Layer{{Name: "env-2", At: "/env"}, {Name: "out", At: "/out"}}}
 	task.ID.Name = "env-2"
 	for name, objects := range map[string]func() ([]manifest, error){
-		"workload": func() ([]manifest, error) { return e.render(newRecord(sample()), "127.0.0.1:5005/apps/app_01@sha256:00") },
-		"task":     func() ([]manifest, error) { return e.render(taskRecord(task), "127.0.0.1:5005/apps/app_01@sha256:00") },
+		"workload": func() ([]manifest, error) {
+			return e.render(newRecord(sample()), "127.0.0.1:5005/apps/app_01@sha256:00")
+		},
+		"task": func() ([]manifest, error) { return e.render(taskRecord(task), "127.0.0.1:5005/apps/app_01@sha256:00") },
 		"volume": func() ([]manifest, error) {
 			own, err := newManifest("persistentvolumeclaims", e.claim(engine.Volume{ID: sample().Mounts[0].Volume}))
 			if err != nil {
