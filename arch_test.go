@@ -53,7 +53,7 @@ var imports = map[string][]string{
 	"internal/server/supervise": {},
 	"internal/server": {
 		"client", "internal/api", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/control/settings", "internal/endpoints", "internal/engine",
-		"internal/engine/proc", "internal/gateway", "internal/install", "internal/link", "internal/pages", "internal/platform",
+		"internal/engine/kube", "internal/engine/proc", "internal/gateway", "internal/install", "internal/link", "internal/pages", "internal/platform",
 		"internal/proto/gitd", "internal/proto/idp", "internal/proto/oci", "internal/image", "internal/server/supervise", "internal/session", "internal/store", "internal/cli", "internal/web",
 	},
 }

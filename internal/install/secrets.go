@@ -23,9 +23,10 @@ const (
 	secretGatewayIdentity  = "slipway-gateway-identity" //
 	secretPullIdentity     = "slipway-pull-identity"    //
 	secretDatabaseIdentity = "slipway-postgres-identity"
-	secretWebCA            = "slipway-web-ca"   // the authority that browsers are told to trust
-	secretCore             = "slipway-core"     // what the core alone may know
-	secretDatabase         = "slipway-postgres" // the bundled database's password
+	secretInstaller        = "slipway-installer-identity" // with which the base image is given to the core; in no pod
+	secretWebCA            = "slipway-web-ca"             // the authority that browsers are told to trust
+	secretCore             = "slipway-core"               // what the core alone may know
+	secretDatabase         = "slipway-postgres"           // the bundled database's password
 )
 
 // Keys in them.
@@ -61,7 +62,7 @@ type reader func(ctx context.Context, namespace, name string) (map[string][]byte
 // What is there is never made anew, but for certificates that end soon.
 func (p *plan) fill(ctx context.Context, read reader, now time.Time) error {
 	p.secrets = secrets{}
-	names := []string{secretCA, secretCoreIdentity, secretGatewayIdentity, secretPullIdentity, secretCore}
+	names := []string{secretCA, secretCoreIdentity, secretGatewayIdentity, secretPullIdentity, secretInstaller, secretCore}
 	if p.TLSSecret == "" {
 		names = append(names, secretWebCA)
 	}
@@ -97,6 +98,7 @@ func (p *plan) fillIdentities(now time.Time) error {
 	}
 	for name, peer := range map[string]string{
 		secretCoreIdentity: platform.NameCore, secretGatewayIdentity: platform.NameGateway, secretPullIdentity: platform.NamePull,
+		secretInstaller:        platform.NameInstaller,
 		secretDatabaseIdentity: nameDatabase + "." + p.Namespace + ".svc",
 	} {
 		s := p.secrets[name]

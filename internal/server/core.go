@@ -88,7 +88,7 @@ func (c *core) handlers() map[string]http.Handler {
 		sockCore:     c.handler(),
 		sockLink:     c.hub.Handler(c.people),
 		sockRegistry: c.registry.internal,
-		sockPlatform: idp.PlatformHandler(c.idp()),
+		sockPlatform: c.platformHandler(),
 		sockAdmin:    c.adminHandler(),
 		sockMetrics:  c.ownHandler(),
 	}
@@ -103,7 +103,10 @@ func (c *core) open(ctx context.Context) error {
 	if c.db, err = openStore(ctx, c.cfg, c.log); err != nil {
 		return err
 	}
-	if c.engine, err = c.at.engine(ctx, c.cfg, c.log.With("part", "engine")); err != nil {
+	if c.registry, err = c.openRegistry(ctx, box); err != nil {
+		return err
+	}
+	if c.engine, err = c.at.engine(ctx, c, c.log.With("part", "engine")); err != nil {
 		return err
 	}
 	c.build = build.New(build.Options{
@@ -114,9 +117,6 @@ func (c *core) open(ctx context.Context) error {
 	c.hub.SetPlatform(map[string]string{slipway.HostAPI: c.at.core, slipway.HostAuth: c.at.core, slipway.HostGit: c.at.core, slipway.HostRegistry: c.at.core})
 	c.people = people.New(people.Options{DB: c.db, Box: box, Hub: c.hub, Hosts: c.hosts, Log: c.log.With("part", "people")})
 	c.git = c.gitServer()
-	if c.registry, err = c.openRegistry(ctx, box); err != nil {
-		return err
-	}
 	c.apps = apps.New(apps.Options{
 		DB: c.db, Engine: c.engine, Build: buildWithTools{c.build}, Router: c.hub, Box: box, Hosts: c.hosts, Log: c.log.With("part", "apps"),
 		Data: c.data.Core(), PlatformPort: platformPort, Limits: apps.Limits{MemoryMB: c.cfg.AppMemoryMB},

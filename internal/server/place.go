@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
 	"slipway.dev/slipway/internal/base/dial"
@@ -12,8 +13,11 @@ import (
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/endpoints"
 	"slipway.dev/slipway/internal/engine"
+	"slipway.dev/slipway/internal/engine/kube"
 	"slipway.dev/slipway/internal/engine/proc"
+	"slipway.dev/slipway/internal/image"
 	"slipway.dev/slipway/internal/platform"
+	"slipway.dev/slipway/internal/proto/idp"
 	"slipway.dev/slipway/internal/server/supervise"
 )
 
@@ -25,7 +29,7 @@ type place struct {
 	core   string      // endpoint of the core
 	link   string      // endpoint of the core's link
 	dialer dial.Dialer // opens them
-	engine func(ctx context.Context, cfg platform.Config, log *slog.Logger) (runner, error)
+	engine func(ctx context.Context, c *core, log *slog.Logger) (runner, error)
 
 	// What a gateway needs where there is no supervisor that keeps its sockets.
 	endpoints *endpoints.Reader // nil: the table alone says where replicas are
@@ -135,14 +139,39 @@ func open(ctx context.Context, doors []door) (map[string]net.Listener, error) {
 	return out, nil
 }
 
-func procEngine(_ context.Context, cfg platform.Config, log *slog.Logger) (runner, error) {
-	e, err := proc.New(engineOptions(cfg, log))
+func procEngine(_ context.Context, c *core, log *slog.Logger) (runner, error) {
+	e, err := proc.New(engineOptions(c.cfg, log))
 	if err != nil {
 		return nil, err // not a runner that holds a nil pointer
 	}
 	return e, nil
 }
 
-func kubeEngine(context.Context, platform.Config, *slog.Logger) (runner, error) {
-	return nil, errs.Unsupported("apps cannot run on Kubernetes yet")
+// kubeEngine runs apps as pods, of images that the core's own registry keeps.
+func kubeEngine(ctx context.Context, c *core, log *slog.Logger) (runner, error) {
+	k := c.cfg.Kube
+	images, err := image.Open(ctx, image.Options{Store: c.registry.store, Host: k.PullHost})
+	if err != nil {
+		return nil, err
+	}
+	e, err := kube.New(kube.Options{
+		Log: log, Images: images, Data: c.data.Engine(),
+		Namespace: k.AppsNamespace, Platform: k.Namespace, Links: map[string]string{platformLink: k.At(k.Ports.Platform)},
+		Memory: c.cfg.AppMemoryMB << 20, StorageClass: k.StorageClass, SharedStorageClass: k.SharedStorageClass,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// platformHandler is what apps may ask, and where their engine has a door for
+// the inits of tasks, that too.
+func (c *core) platformHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", idp.PlatformHandler(c.idp()))
+	if e, ok := c.engine.(*kube.Engine); ok {
+		mux.Handle(kube.HandlerPath, e.Handler())
+	}
+	return mux
 }
