@@ -26,6 +26,16 @@ func (p *plan) setDatabase(cfg *platform.Config) {
 	}
 }
 
+func (p *plan) setBucket(cfg *platform.Config) {
+	if p.S3.Bucket == "" {
+		return
+	}
+	cfg.Registry.S3 = platform.S3{Bucket: p.S3.Bucket, Region: p.S3.Region, Endpoint: p.S3.Endpoint, Prefix: p.S3.Prefix}
+	if p.S3.AccessKeyFile != "" {
+		cfg.Registry.S3.AccessKeyFile, cfg.Registry.S3.SecretKeyFile = secretsDir+"/"+keyAccess, secretsDir+"/"+keySecret
+	}
+}
+
 const databaseData = "/var/lib/postgresql/data"
 
 // databaseStart runs any image that has PostgreSQL and a shell: what the images

@@ -63,6 +63,7 @@ func (p *plan) settings() (platform.Config, error) {
 		cfg.TLS = platform.TLS{CertFile: tlsDir + "/tls.crt", KeyFile: tlsDir + "/tls.key"}
 	}
 	p.setDatabase(&cfg)
+	p.setBucket(&cfg)
 	return cfg, cfg.Complete()
 }
 

@@ -184,7 +184,6 @@ func (v *Values) Complete() error {
 	check(v.Database.PasswordFile == "" || !v.Database.Bundled(), "database.password_file", "goes with database.url: the bundled database's password is made")
 	check((v.S3.AccessKeyFile == "") == (v.S3.SecretKeyFile == ""), "s3", "access_key_file and secret_key_file go together")
 	check(v.S3.Bucket != "" || v.S3 == S3{}, "s3.bucket", "is needed with the other keys of s3")
-	check(v.S3.Bucket == "", "s3", "this version keeps images on the core's volume only")
 	return errs.Fields("the values have problems", bad...)
 }
 
