@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	"slipway.dev/slipway/internal/base/errs"
 )
@@ -127,6 +128,10 @@ func (d *Debian) bootstrap(ctx context.Context, root string, want []string) erro
 	cmd := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", "--include="+strings.Join(want, ","), d.Suite, root, d.Mirror)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "SOURCE_DATE_EPOCH=0", "PYTHONHASHSEED=0")
 	cmd.Env = append(cmd.Env, aptProxy(ctx)...)
+	// What it mounts is seen by it alone and ends with it, also when it is killed:
+	// the folder can then be deleted without harm. All that it started ends too.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var last tail
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(&last, lines{d.Progress}), &last
 	if err := cmd.Run(); err != nil {
