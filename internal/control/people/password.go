@@ -43,7 +43,7 @@ func hash(password string) string {
 
 // matches compares a password with a hash of any settings, in a time that
 // does not depend on how much of it is right.
-func matches(phc, password string) bool {
+func (s *Service) matches(phc, password string) bool {
 	parts := strings.Split(phc, "$")
 	if len(parts) != 6 || parts[1] != "argon2id" || len(password) > maxPassword {
 		return false
@@ -65,7 +65,7 @@ func matches(phc, password string) bool {
 	if err != nil || len(want) == 0 {
 		return false
 	}
-	got := argon2.IDKey([]byte(password), salt, passes, memory, threads, uint32(len(want)))
+	got := s.derive([]byte(password), salt, passes, memory, threads, uint32(len(want)))
 	return subtle.ConstantTimeCompare(got, want) == 1
 }
 

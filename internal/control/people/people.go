@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/crypto/argon2"
+
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/loop"
@@ -45,6 +47,8 @@ type Service struct {
 	Options
 	slots chan struct{} // bounds the memory that hashing takes
 	decoy string        // what a password of nobody is compared with
+	// derive is argon2.IDKey, the work that a comparison takes.
+	derive func(password, salt []byte, passes, memory uint32, threads uint8, length uint32) []byte
 
 	pushing sync.Mutex // the hub gets a person's states in the order of the store
 	keys    keyring
@@ -56,7 +60,7 @@ func New(o Options) *Service {
 		o.Now = time.Now
 	}
 	return &Service{
-		Options: o, slots: make(chan struct{}, hashesAtOnce), decoy: hash(secret.Random(16).Reveal()),
+		Options: o, slots: make(chan struct{}, hashesAtOnce), decoy: hash(secret.Random(16).Reveal()), derive: argon2.IDKey,
 		keys: keyring{opened: map[string]key{}},
 	}
 }

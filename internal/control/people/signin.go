@@ -134,7 +134,7 @@ func (s *Service) authenticate(ctx context.Context, name, password, addr string)
 	if hash == "" {
 		hash = s.decoy
 	}
-	if !matches(hash, password) || p.Password == "" {
+	if !s.matches(hash, password) || p.Password == "" {
 		if err := s.failed(ctx, keys, name, addr); err != nil {
 			return store.Person{}, err
 		}
