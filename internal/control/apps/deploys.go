@@ -154,8 +154,10 @@ func (s *Service) deploy(ctx context.Context, name string, d store.Deploy) (slip
 	}); err != nil {
 		return slipway.Deploy{}, err
 	}
-	if first { // later releases take the place of this one
-		if err := s.makeRoom(ctx, 1, 1); err != nil {
+	var see seen
+	if first {
+		var err error
+		if see, err = s.look(ctx); err != nil {
 			return slipway.Deploy{}, err
 		}
 	}
@@ -169,6 +171,15 @@ func (s *Service) deploy(ctx context.Context, name string, d store.Deploy) (slip
 		open, err := tx.OpenDeploysOf(app.ID)
 		if err != nil {
 			return err
+		}
+		if app.Current == 0 && len(open) == 0 { // all others take the place of one before
+			volumes := int64(1)
+			if see.volumes[app.ID] {
+				volumes = 0
+			}
+			if err := s.makeRoom(tx, actor, see, 1, volumes); err != nil {
+				return err
+			}
 		}
 		for _, old := range open {
 			if old.State != slipway.DeployQueued {

@@ -99,50 +99,70 @@ func (s *Service) recentRoom(ctx context.Context) (LimitReport, error) {
 	return r, err
 }
 
-func (s *Service) room(ctx context.Context) (LimitReport, error) {
-	var out LimitReport
+// seen is what limits need to know of the engine, which no transaction covers.
+type seen struct {
+	replicas int64                  // that the machine or the cluster is good for
+	volumes  map[slipway.AppID]bool // apps that have theirs
+}
+
+func (s *Service) look(ctx context.Context) (seen, error) {
 	replicas, err := s.defaultReplicas(ctx)
 	if err != nil {
-		return out, err
-	}
-	all, byID, err := s.all(ctx)
-	if err != nil {
-		return out, err
+		return seen{}, err
 	}
 	snap, err := s.observe(ctx)
 	if err != nil {
-		return out, err
+		return seen{}, err
 	}
-	var set store.Limits
-	var running []store.AppProcesses
-	var opens map[slipway.AppID]store.Opens
-	seats := 0
-	if err := s.DB.View(ctx, func(tx *store.Tx) (err error) {
-		if set, err = tx.Limits(); err != nil {
-			return err
+	out := seen{replicas: replicas, volumes: map[slipway.AppID]bool{}}
+	for _, v := range snap.Volumes {
+		if app := slipway.AppID(v.ID.Scope); v.ID == volume(app) {
+			out.volumes[app] = true
 		}
-		if running, err = tx.RunningProcesses(); err != nil {
-			return err
-		}
-		if seats, err = tx.Seats(slipway.RoleLicensed); err != nil {
-			return err
-		}
-		opens, err = tx.OpensByApp()
+	}
+	return out, nil
+}
+
+func (s *Service) room(ctx context.Context) (LimitReport, error) {
+	see, err := s.look(ctx)
+	if err != nil {
+		return LimitReport{}, err
+	}
+	var out LimitReport
+	err = s.DB.View(ctx, func(tx *store.Tx) (err error) {
+		out, err = s.roomIn(tx, see)
 		return err
-	}); err != nil {
+	})
+	return out, err
+}
+
+// roomIn counts what apps take in this transaction. A first deploy takes its
+// place from the moment when it is asked for, so that two of them cannot take
+// the last one; so does the volume of a release, made or not.
+func (s *Service) roomIn(tx *store.Tx, see seen) (LimitReport, error) {
+	var out LimitReport
+	set, err := tx.Limits()
+	if err != nil {
 		return out, err
 	}
-	memory := or(set.ReplicaMemoryMB, s.Limits.MemoryMB)
-	uses := map[slipway.AppID]*Use{}
-	use := func(id slipway.AppID) *Use {
-		i, ok := byID[id]
-		if !ok {
-			return &Use{}
+	all, err := tx.Apps("")
+	if err != nil {
+		return out, err
+	}
+	opens, err := tx.OpensByApp()
+	if err != nil {
+		return out, err
+	}
+	uses := make(map[slipway.AppID]*Use, len(all))
+	for _, a := range all {
+		uses[a.ID] = &Use{App: a, Opened: opens[a.ID].Last}
+		if see.volumes[a.ID] || a.Current != 0 && !a.Deleting {
+			uses[a.ID].Volumes = 1
 		}
-		if uses[id] == nil {
-			uses[id] = &Use{App: all[i], Opened: opens[id].Last}
-		}
-		return uses[id]
+	}
+	running, err := tx.RunningProcesses()
+	if err != nil {
+		return out, err
 	}
 	most := int64(0)
 	for _, a := range running {
@@ -151,17 +171,31 @@ func (s *Service) room(ctx context.Context) (LimitReport, error) {
 			if !scaled {
 				n = 1
 			}
-			use(a.App).Replicas += int64(n)
+			if u := uses[a.App]; u != nil {
+				u.Replicas += int64(n)
+			}
 			most = max(most, int64(n))
 		}
 	}
-	for _, v := range snap.Volumes {
-		if v.ID == volume(slipway.AppID(v.ID.Scope)) {
-			use(slipway.AppID(v.ID.Scope)).Volumes++
+	open, err := tx.OpenDeploys()
+	if err != nil {
+		return out, err
+	}
+	for _, d := range open {
+		if u := uses[d.App]; u != nil && u.App.Current == 0 {
+			u.Replicas, u.Volumes = 1, 1
 		}
 	}
+	seats, err := tx.Seats(slipway.RoleLicensed)
+	if err != nil {
+		return out, err
+	}
+	memory := or(set.ReplicaMemoryMB, s.Limits.MemoryMB)
 	var used Use
 	for _, u := range uses {
+		if u.Replicas == 0 && u.Volumes == 0 {
+			continue
+		}
 		u.MemoryMB = u.Replicas * memory
 		used.Replicas += u.Replicas
 		used.Volumes += u.Volumes
@@ -170,7 +204,7 @@ func (s *Service) room(ctx context.Context) (LimitReport, error) {
 	slices.SortFunc(out.Uses, func(a, b Use) int {
 		return cmp.Or(cmp.Compare(b.Replicas, a.Replicas), cmp.Compare(b.Volumes, a.Volumes), strings.Compare(a.App.Name, b.App.Name))
 	})
-	out.Replicas = limit(used.Replicas, replicas, set.Replicas)
+	out.Replicas = limit(used.Replicas, see.replicas, set.Replicas)
 	out.Volumes = limit(used.Volumes, 0, set.Volumes)
 	out.MemoryMB = limit(used.Replicas*memory, 0, set.MemoryMB)
 	out.Seats = limit(int64(seats), 0, set.Seats)
@@ -251,13 +285,14 @@ func (s *Service) Warnings(ctx context.Context) ([]Warning, error) {
 }
 
 // makeRoom returns Exhausted when so many more replicas or volumes would be
-// too many. It says what the actor could free; apps that the actor may not
-// manage are not named.
-func (s *Service) makeRoom(ctx context.Context, replicas, volumes int64) error {
+// too many. It is asked in the transaction that takes them, so that requests at
+// once do not pass a limit together. It says what the actor could free; apps
+// that the actor may not manage are not named.
+func (s *Service) makeRoom(tx *store.Tx, actor slipway.Actor, see seen, replicas, volumes int64) error {
 	if replicas <= 0 && volumes <= 0 {
 		return nil
 	}
-	r, err := s.room(ctx)
+	r, err := s.roomIn(tx, see)
 	if err != nil {
 		return err
 	}
@@ -276,17 +311,10 @@ func (s *Service) makeRoom(ctx context.Context, replicas, volumes int64) error {
 			continue
 		}
 		var frees []string
-		err := s.DB.View(ctx, func(tx *store.Tx) error {
-			frees = nil
-			for _, u := range r.Uses {
-				if len(frees) < 3 && l.of(u) > 0 && s.check(tx, slipway.ActorFrom(ctx), access.ManageApp, u.App) == nil {
-					frees = append(frees, fmt.Sprintf("%s %s frees %d", l.do, u.App.Name, l.of(u)))
-				}
+		for _, u := range r.Uses {
+			if len(frees) < 3 && l.of(u) > 0 && s.check(tx, actor, access.ManageApp, u.App) == nil {
+				frees = append(frees, fmt.Sprintf("%s %s frees %d", l.do, u.App.Name, l.of(u)))
 			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
 		frees = append(frees, "an administrator can raise the limit")
 		return errs.Exhausted("there is no room for %d more %s: %d of %d are used; %s", l.add, l.what, l.Used, l.Max, strings.Join(frees, ", "))

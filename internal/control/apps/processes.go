@@ -67,34 +67,17 @@ type LogQuery struct {
 // Scale sets how many replicas of a process are wanted. It holds for later
 // releases too.
 func (s *Service) Scale(ctx context.Context, name, process string, replicas int) error {
-	var more, most int64
-	if err := s.view(ctx, access.ManageApp, name, func(tx *store.Tx, app store.App) error {
+	see, err := s.lookFor(ctx, name)
+	if err != nil {
+		return err
+	}
+	actor := slipway.ActorFrom(ctx)
+	_, err = s.change(ctx, access.ManageApp, name, "app.scale", fmt.Sprintf("%s=%d", process, replicas), func(tx *store.Tx, app *store.App) error {
 		set, err := tx.Limits()
 		if err != nil {
 			return err
 		}
-		now, err := tx.Replicas(app.ID)
-		if err != nil {
-			return err
-		}
-		n, scaled := now[process]
-		if !scaled {
-			n = 1
-		}
-		most = or(set.ProcessReplicas, int64(s.Limits.Replicas))
-		if more = int64(replicas - n); app.Paused {
-			more = 0
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
-	if int64(replicas) <= most {
-		if err := s.makeRoom(ctx, more, 0); err != nil {
-			return err
-		}
-	}
-	_, err := s.change(ctx, access.ManageApp, name, "app.scale", fmt.Sprintf("%s=%d", process, replicas), func(tx *store.Tx, app *store.App) error {
+		most := or(set.ProcessReplicas, int64(s.Limits.Replicas))
 		switch {
 		case replicas < 0:
 			return errs.Invalid("a process cannot have %d replicas", replicas)
@@ -103,58 +86,86 @@ func (s *Service) Scale(ctx context.Context, name, process string, replicas int)
 		case app.Current == 0:
 			return errs.Conflict("the app has no release yet: push one first")
 		}
-		r, err := tx.Release(app.ID, app.Current)
+		wants, err := replicasOf(tx, app)
 		if err != nil {
 			return err
 		}
-		if _, ok := r.Procfile[process]; !ok {
+		n, ok := wants[process]
+		if !ok {
 			return errs.NotFound("the app has no process %q", process)
+		}
+		if !app.Paused {
+			if err := s.makeRoom(tx, actor, see, int64(replicas-n), 0); err != nil {
+				return err
+			}
 		}
 		return tx.SetReplicas(app.ID, process, replicas)
 	})
 	return err
 }
 
+// lookFor looks at the engine for one who may manage an app; others learn
+// first that they may not.
+func (s *Service) lookFor(ctx context.Context, name string) (seen, error) {
+	if err := s.view(ctx, access.ManageApp, name, nil); err != nil {
+		return seen{}, err
+	}
+	return s.look(ctx)
+}
+
+// replicasOf tells how many replicas each process of an app's current release
+// is to have while the app is not paused.
+func replicasOf(tx *store.Tx, app *store.App) (map[string]int, error) {
+	r, err := tx.Release(app.ID, app.Current)
+	if err != nil {
+		return nil, err
+	}
+	set, err := tx.Replicas(app.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]int, len(r.Procfile))
+	for process := range r.Procfile {
+		n, scaled := set[process]
+		if !scaled {
+			n = 1
+		}
+		out[process] = n
+	}
+	return out, nil
+}
+
 // Pause stops all processes of an app; its page says so.
-func (s *Service) Pause(ctx context.Context, name string) error { return s.setPaused(ctx, name, true) }
+func (s *Service) Pause(ctx context.Context, name string) error {
+	_, err := s.change(ctx, access.ManageApp, name, "app.pause", "", func(tx *store.Tx, app *store.App) error {
+		app.Paused, app.Updated = true, s.now()
+		return tx.SaveApp(*app, app.Updated)
+	})
+	return err
+}
 
 // Resume starts a paused app again.
 func (s *Service) Resume(ctx context.Context, name string) error {
-	var more int64
-	if err := s.view(ctx, access.ManageApp, name, func(tx *store.Tx, app store.App) error {
-		more = 0
-		if !app.Paused || app.Current == 0 {
-			return nil
-		}
-		r, err := tx.Release(app.ID, app.Current)
-		if err != nil {
-			return err
-		}
-		now, err := tx.Replicas(app.ID)
-		for process := range r.Procfile {
-			if n, scaled := now[process]; scaled {
+	see, err := s.lookFor(ctx, name)
+	if err != nil {
+		return err
+	}
+	actor := slipway.ActorFrom(ctx)
+	_, err = s.change(ctx, access.ManageApp, name, "app.resume", "", func(tx *store.Tx, app *store.App) error {
+		if app.Paused && app.Current != 0 {
+			wants, err := replicasOf(tx, app)
+			if err != nil {
+				return err
+			}
+			more := int64(0)
+			for _, n := range wants {
 				more += int64(n)
-			} else {
-				more++
+			}
+			if err := s.makeRoom(tx, actor, see, more, 0); err != nil {
+				return err
 			}
 		}
-		return err
-	}); err != nil {
-		return err
-	}
-	if err := s.makeRoom(ctx, more, 0); err != nil {
-		return err
-	}
-	return s.setPaused(ctx, name, false)
-}
-
-func (s *Service) setPaused(ctx context.Context, name string, paused bool) error {
-	what := "app.resume"
-	if paused {
-		what = "app.pause"
-	}
-	_, err := s.change(ctx, access.ManageApp, name, what, "", func(tx *store.Tx, app *store.App) error {
-		app.Paused, app.Updated = paused, s.now()
+		app.Paused, app.Updated = false, s.now()
 		return tx.SaveApp(*app, app.Updated)
 	})
 	return err
