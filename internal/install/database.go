@@ -66,8 +66,10 @@ func (p *plan) database() []object {
 		Ports: []corev1.ContainerPort{port("postgres", "5432")}, Resources: needs("100m", "256Mi", "1Gi"),
 		Lifecycle: nil,
 	}
-	ask := corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"/bin/sh", "-c",
-		`for d in /usr/lib/postgresql/*/bin; do PATH="$PATH:$d"; done; exec pg_isready -q -h /tmp -U slipway`}}}
+	ask := corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{
+		"/bin/sh", "-c",
+		`for d in /usr/lib/postgresql/*/bin; do PATH="$PATH:$d"; done; exec pg_isready -q -h /tmp -U slipway`,
+	}}}
 	c.StartupProbe = &corev1.Probe{ProbeHandler: ask, PeriodSeconds: 1, FailureThreshold: 300, TimeoutSeconds: 5}
 	c.ReadinessProbe = &corev1.Probe{ProbeHandler: ask, PeriodSeconds: 5, FailureThreshold: 3, TimeoutSeconds: 5}
 	spec := p.pod(partDatabase, c)

@@ -48,8 +48,14 @@ func (k *Kube) defaults() {
 		to *string
 		v  string
 	}{
-		{&k.Namespace, "slipway"}, {&k.AppsNamespace, "slipway-apps"}, {&k.Identity, "/etc/slipway/identity"}, {&k.PullHost, "127.0.0.1:5005"},
-		{&k.Ports.Core, "7443"}, {&k.Ports.Link, "7444"}, {&k.Ports.Registry, "7445"}, {&k.Ports.Platform, "7500"},
+		{&k.Namespace, "slipway"},
+		{&k.AppsNamespace, "slipway-apps"},
+		{&k.Identity, "/etc/slipway/identity"},
+		{&k.PullHost, "127.0.0.1:5005"},
+		{&k.Ports.Core, "7443"},
+		{&k.Ports.Link, "7444"},
+		{&k.Ports.Registry, "7445"},
+		{&k.Ports.Platform, "7500"},
 	} {
 		if *d.to == "" {
 			*d.to = d.v

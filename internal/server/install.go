@@ -128,20 +128,35 @@ func (i *installing) values(cmd *cobra.Command) (install.Values, error) {
 	}
 	i.v.Namespace = i.namespace
 	for _, p := range []struct{ to, from *string }{
-		{&v.Base, &i.v.Base}, {&v.Image, &i.v.Image}, {&v.BaseImage, &i.v.BaseImage}, {&v.PullSecret, &i.v.PullSecret},
-		{&v.Namespace, &i.v.Namespace}, {&v.AppsNamespace, &i.v.AppsNamespace}, {&v.TLSSecret, &i.v.TLSSecret},
-		{&v.Storage.Class, &i.v.Storage.Class}, {&v.Storage.SharedClass, &i.v.Storage.SharedClass}, {&v.Service.Type, &i.v.Service.Type},
-		{&v.Database.URL, &i.v.Database.URL}, {&v.Database.PasswordFile, &i.v.Database.PasswordFile}, {&v.Database.Image, &i.v.Database.Image},
-		{&v.S3.Bucket, &i.v.S3.Bucket}, {&v.S3.Region, &i.v.S3.Region}, {&v.S3.Endpoint, &i.v.S3.Endpoint},
-		{&v.S3.AccessKeyFile, &i.v.S3.AccessKeyFile}, {&v.S3.SecretKeyFile, &i.v.S3.SecretKeyFile},
+		{&v.Base, &i.v.Base},
+		{&v.Image, &i.v.Image},
+		{&v.BaseImage, &i.v.BaseImage},
+		{&v.PullSecret, &i.v.PullSecret},
+		{&v.Namespace, &i.v.Namespace},
+		{&v.AppsNamespace, &i.v.AppsNamespace},
+		{&v.TLSSecret, &i.v.TLSSecret},
+		{&v.Storage.Class, &i.v.Storage.Class},
+		{&v.Storage.SharedClass, &i.v.Storage.SharedClass},
+		{&v.Service.Type, &i.v.Service.Type},
+		{&v.Database.URL, &i.v.Database.URL},
+		{&v.Database.PasswordFile, &i.v.Database.PasswordFile},
+		{&v.Database.Image, &i.v.Database.Image},
+		{&v.S3.Bucket, &i.v.S3.Bucket},
+		{&v.S3.Region, &i.v.S3.Region},
+		{&v.S3.Endpoint, &i.v.S3.Endpoint},
+		{&v.S3.AccessKeyFile, &i.v.S3.AccessKeyFile},
+		{&v.S3.SecretKeyFile, &i.v.S3.SecretKeyFile},
 	} {
 		if *p.from != "" {
 			*p.to = *p.from
 		}
 	}
 	for _, p := range []struct{ to, from *int32 }{
-		{&v.Gateways, &i.v.Gateways}, {&v.PullPort, &i.v.PullPort}, {&v.Service.HTTPSPort, &i.v.Service.HTTPSPort},
-		{&v.Service.HTTPSNode, &i.v.Service.HTTPSNode}, {&v.Service.HTTPNode, &i.v.Service.HTTPNode},
+		{&v.Gateways, &i.v.Gateways},
+		{&v.PullPort, &i.v.PullPort},
+		{&v.Service.HTTPSPort, &i.v.Service.HTTPSPort},
+		{&v.Service.HTTPSNode, &i.v.Service.HTTPSNode},
+		{&v.Service.HTTPNode, &i.v.Service.HTTPNode},
 	} {
 		if *p.from != 0 {
 			*p.to = *p.from
