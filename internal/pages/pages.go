@@ -1,6 +1,6 @@
 // Package pages serves what people see before there is an app: sign-in,
-// sign-out and their account, in plain HTML that works without scripts; and who
-// gets the web UI. Writes must come from a page of the same origin; nothing is
+// sign-out and errors, in plain HTML that works without scripts; and who gets
+// the web UI. Writes must come from a page of the same origin; nothing is
 // decided here but where a browser goes next.
 package pages
 
@@ -18,7 +18,6 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"time"
 
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/errs"
@@ -56,18 +55,14 @@ type handler struct {
 func Auth(o Options) http.Handler {
 	h := newHandler(o)
 	mux := h.mux()
-	h.on(mux, "GET /{$}", func(w http.ResponseWriter, r *http.Request) error { return h.go303(w, r, "/account") })
+	profile := func(w http.ResponseWriter, r *http.Request) error { return h.go303(w, r, o.Hosts.API()+"/profile") }
+	h.on(mux, "GET /{$}", profile)
+	h.on(mux, "GET /account", profile)
 	h.on(mux, "GET /login", h.loginPage)
 	h.on(mux, "POST /login", h.login)
 	h.on(mux, "GET /login/handoff", h.handoff)
 	h.on(mux, "GET /logout", h.logoutPage)
 	h.on(mux, "POST /logout", h.logout)
-	h.on(mux, "GET /account", h.accountPage)
-	h.on(mux, "POST /account/profile", h.saveProfile)
-	h.on(mux, "POST /account/password", h.savePassword)
-	h.on(mux, "POST /account/sessions/end", h.endSession)
-	h.on(mux, "POST /account/tokens", h.createToken)
-	h.on(mux, "POST /account/tokens/revoke", h.revokeToken)
 	return h.around(mux, cookieName(o.Hosts, "auth"), o.People.Session)
 }
 
@@ -83,7 +78,7 @@ func Manage(o Options) http.Handler {
 		h.on(mux, "GET "+page, h.document)
 	}
 	mux.HandleFunc("GET /assets/", o.UI.Asset)
-	h.on(mux, "GET /account", to(o.Hosts.Auth()+"/account"))
+	h.on(mux, "GET /account", to("/profile"))
 	h.on(mux, "GET /_slipway/session", h.takeSession)
 	h.on(mux, "GET /_slipway/logout", to(o.Hosts.Auth()+"/logout"))
 	return h.around(mux, cookieName(o.Hosts, "api"), o.People.ActorFromAPICookie)
@@ -104,12 +99,8 @@ func newHandler(o Options) *handler {
 		Options: o, cross: http.NewCrossOriginProtection(), pages: map[string]*template.Template{},
 		styleName: "/_slipway/style-" + hex.EncodeToString(sum[:6]) + ".css",
 	}
-	layout := template.Must(template.New("layout.html").Funcs(template.FuncMap{
-		"day":     func(t time.Time) string { return t.Format("2 Jan 2006") },
-		"when":    func(t time.Time) string { return t.Format("2 Jan 2006, 15:04 UTC") },
-		"initial": initial, "hue": hue, "device": device,
-	}).ParseFS(htmlFiles, "html/layout.html"))
-	for _, name := range []string{"login", "logout", "account", "error"} {
+	layout := template.Must(template.New("layout.html").Funcs(template.FuncMap{"initial": initial, "hue": hue}).ParseFS(htmlFiles, "html/layout.html"))
+	for _, name := range []string{"login", "logout", "error"} {
 		h.pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(htmlFiles, "html/"+name+".html"))
 	}
 	return h

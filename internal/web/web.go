@@ -68,14 +68,13 @@ func (u *UI) Document(w http.ResponseWriter, _ *http.Request) {
 	head.Set("Referrer-Policy", "same-origin")
 	head.Set("Cross-Origin-Opener-Policy", "same-origin")
 	head.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-	text, status, nonce := placeholder, http.StatusServiceUnavailable, rand.Text()
+	text, nonce := placeholder, rand.Text()
 	if u.Complete() {
-		text, status = bytes.ReplaceAll(u.index, []byte(mark), []byte(nonce)), http.StatusOK
+		text = bytes.ReplaceAll(u.index, []byte(mark), []byte(nonce))
 	}
 	head.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-"+nonce+"'; "+
 		"img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	head.Set("Content-Length", strconv.Itoa(len(text)))
-	w.WriteHeader(status)
 	_, _ = w.Write(text) // a browser that is gone sees nothing
 }
 

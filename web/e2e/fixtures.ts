@@ -1,5 +1,5 @@
 import AxeBuilder from '@axe-core/playwright';
-import { test as base, expect, type Page } from '@playwright/test';
+import { test as base, expect, type BrowserContext, type Page } from '@playwright/test';
 
 import type { Stage } from './setup';
 
@@ -31,25 +31,58 @@ export async function accessible(page: Page) {
   }
 }
 
-// What a page must not do: log an error, break its policy, or ask another site.
-export const test = base.extend<{ allowed: RegExp[]; clean: undefined }>({
+type State = Awaited<ReturnType<BrowserContext['storageState']>>;
+const sessions = new Map<Persona, State>();
+
+/** What pages must not do: log an error, break their policy, or ask another site. */
+function watch(context: BrowserContext, bad: string[]) {
+  const own = new URL(stage.api).host.replace(/^api-/, '');
+  context.on('console', (m) => {
+    const ours = [stage.api, stage.auth].some((h) => m.location().url.startsWith(h)); // an app's own errors are its own
+    if (ours && (m.type() === 'error' || m.type() === 'warning')) bad.push(`${m.type()}: ${m.text()} (${m.location().url})`);
+  });
+  context.on('weberror', (e) => bad.push(`error: ${e.error().message}`));
+  context.on('request', (r) => {
+    const at = new URL(r.url());
+    if (at.protocol.startsWith('http') && !at.host.endsWith(own)) bad.push(`third party: ${r.url()}`);
+  });
+}
+
+interface Fixtures {
+  /** Messages that the test provokes. */
+  allowed: RegExp[];
+  bad: string[];
+  /** Opens a page as somebody who has signed in. */
+  as: (who: Persona, path?: string) => Promise<Page>;
+}
+
+export const test = base.extend<Fixtures>({
   allowed: [[], { option: true }],
-  clean: [
+  bad: [
     async ({ context, allowed }, use) => {
       const bad: string[] = [];
-      const own = new URL(stage.api).host.replace(/^api-/, '');
-      context.on('console', (m) => {
-        const ours = [stage.api, stage.auth].some((h) => m.location().url.startsWith(h)); // an app's own errors are its own
-        if (ours && (m.type() === 'error' || m.type() === 'warning')) bad.push(`${m.type()}: ${m.text()} (${m.location().url})`);
-      });
-      context.on('weberror', (e) => bad.push(`error: ${e.error().message}`));
-      context.on('request', (r) => {
-        const at = new URL(r.url());
-        if (at.protocol.startsWith('http') && !at.host.endsWith(own)) bad.push(`third party: ${r.url()}`);
-      });
-      await use(undefined);
+      watch(context, bad);
+      await use(bad);
       expect(bad.filter((b) => !allowed.some((a) => a.test(b)))).toEqual([]);
     },
     { auto: true },
   ],
+  as: async ({ browser, bad }, use) => {
+    const opened: BrowserContext[] = [];
+    await use(async (who, path = '/portal') => {
+      const storageState = sessions.get(who);
+      const context = await browser.newContext({ ignoreHTTPSErrors: true, reducedMotion: 'reduce', permissions: ['clipboard-read', 'clipboard-write'], ...(storageState && { storageState }) });
+      opened.push(context);
+      watch(context, bad);
+      const page = await context.newPage();
+      if (storageState === undefined) {
+        await signIn(page, who, path);
+        sessions.set(who, await context.storageState());
+      } else {
+        await page.goto(url(path));
+      }
+      return page;
+    });
+    for (const context of opened) await context.close();
+  },
 });

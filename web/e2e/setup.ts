@@ -11,6 +11,7 @@ export interface Stage {
 
 /** Starts the real platform with people and apps; it ends with what this returns. */
 export default async function setup() {
+  if (process.env.STAGE !== undefined) return undefined; // one that somebody has begun already
   const args = process.env.PICTURES ? ['stage', '--iris'] : ['stage'];
   const platform = spawn('bin/demo', args, { cwd: new URL('../..', import.meta.url).pathname, stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = new Promise<number | null>((done) => platform.once('exit', done));

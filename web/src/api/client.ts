@@ -5,6 +5,13 @@ import type { components, paths } from './gen';
 
 type Schemas = components['schemas'];
 export type App = Schemas['App'];
+export type AuditEntry = Schemas['AuditEntry'];
+export type Card = Schemas['Card'];
+export type Change = Schemas['Change'];
+export type Comparison = Schemas['Comparison'];
+export type Limit = Schemas['Limit'];
+export type MetricsPoint = Schemas['MetricsPoint'];
+export type DeployMark = Schemas['DeployMark'];
 export type Deploy = Schemas['Deploy'];
 export type DeployEvent = Schemas['DeployEvent'];
 export type DeployStep = Schemas['DeployStep'];

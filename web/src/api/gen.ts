@@ -4,6 +4,41 @@
  */
 
 export interface paths {
+    "/v1/announcements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List all announcements; those to show now are in /v1/me */
+        get: operations["list-announcements"];
+        put?: never;
+        /** Tell everybody something */
+        post: operations["create-announcement"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/announcements/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Take an announcement back */
+        delete: operations["delete-announcement"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/apps": {
         parameters: {
             query?: never;
@@ -39,6 +74,40 @@ export interface paths {
         head?: never;
         /** Change an app */
         patch: operations["update-app"];
+        trace?: never;
+    };
+    "/v1/apps/{name}/access": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who may open an app, and why */
+        get: operations["get-access"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/apps/{name}/access/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Why a person may open an app, or may not */
+        get: operations["explain-access"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/apps/{name}/deploys": {
@@ -146,6 +215,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/apps/{name}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An app's requests, latency, errors, viewers, processor and memory over time */
+        get: operations["get-metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/apps/{name}/pause": {
         parameters: {
             query?: never;
@@ -157,6 +243,23 @@ export interface paths {
         put?: never;
         /** Stop all processes of an app */
         post: operations["pause-app"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/apps/{name}/people": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Find people to share an app with */
+        get: operations["find-people"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -206,6 +309,23 @@ export interface paths {
         };
         /** List an app's releases, newest first */
         get: operations["list-releases"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/apps/{name}/releases/{n}/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a release changed: commits, dependencies, variables (without values) and processes */
+        get: operations["compare-releases"];
         put?: never;
         post?: never;
         delete?: never;
@@ -265,6 +385,25 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/apps/{name}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An app's picture */
+        get: operations["get-thumbnail"];
+        /** Give an app a picture: PNG, JPEG or WebP, at most 1 MiB */
+        put: operations["set-thumbnail"];
+        post?: never;
+        /** Take an app's picture away */
+        delete: operations["delete-thumbnail"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/apps/{name}/transfer": {
         parameters: {
             query?: never;
@@ -280,6 +419,95 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who did what, newest first */
+        get: operations["list-audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The audit log as a file, oldest first */
+        get: operations["export-audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/branding": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the platform looks here */
+        get: operations["get-branding"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Change how the platform looks here */
+        patch: operations["update-branding"];
+        trace?: never;
+    };
+    "/v1/branding/logo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The logo */
+        get: operations["get-logo"];
+        /** Set the logo: PNG, JPEG or WebP, at most 256 KiB */
+        put: operations["set-logo"];
+        post?: never;
+        /** Take the logo away */
+        delete: operations["delete-logo"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/defaults": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What new apps begin with */
+        get: operations["get-defaults"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Change what new apps begin with */
+        patch: operations["update-defaults"];
         trace?: never;
     };
     "/v1/deploys/{id}": {
@@ -333,6 +561,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/deploys/{id}/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A deploy's log so far, line by line, each with its step */
+        get: operations["get-deploy-log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/deploys/{id}/redeploy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deploy the same files again, as a new deploy */
+        post: operations["redeploy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/env": {
         parameters: {
             query?: never;
@@ -351,6 +613,58 @@ export interface paths {
         patch: operations["patch-global-env"];
         trace?: never;
     };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Follow what changes of that which one may see */
+        get: operations["follow-changes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the platform's parts are */
+        get: operations["get-health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/limits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The platform's limits, and what is used */
+        get: operations["get-limits"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Change the platform's limits */
+        patch: operations["update-limits"];
+        trace?: never;
+    };
     "/v1/login": {
         parameters: {
             query?: never;
@@ -363,6 +677,58 @@ export interface paths {
         /** Make a token by password */
         post: operations["login"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who asks, and what a page needs to know to begin with */
+        get: operations["get-me"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/portal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The apps that one may open, as cards: by rank, then the most used */
+        get: operations["get-portal"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/portal/favourites/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Make an app a favourite of one's own */
+        put: operations["star-app"];
+        post?: never;
+        /** Make an app a favourite no more */
+        delete: operations["unstar-app"];
         options?: never;
         head?: never;
         patch?: never;
@@ -454,6 +820,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the platform is used */
+        get: operations["get-usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/users": {
         parameters: {
             query?: never;
@@ -528,8 +911,47 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        AccessAnswer: {
+            /** @description What would change it. */
+            do?: string[] | null;
+            may_open: boolean;
+            user: string;
+            /** @description Sentences for people. */
+            why: string[];
+        };
+        AccessReport: {
+            level: string;
+            /**
+             * @description Who else may open it.
+             * @enum {string}
+             */
+            others: "nobody" | "signed-in" | "everyone";
+            /** @description Those who may for a reason of their own: owner, co-owners, listed viewers, administrators. */
+            people: components["schemas"]["WhoMayOpen"][];
+        };
+        Announcement: {
+            by: string;
+            /** Format: date-time */
+            created: string;
+            /**
+             * Format: date-time
+             * @description Not shown before.
+             */
+            from?: string;
+            id: string;
+            /** @enum {string} */
+            level: "info" | "warning";
+            /** @description Plain text. */
+            text: string;
+            /**
+             * Format: date-time
+             * @description Not shown after.
+             */
+            until?: string;
+        };
         App: {
             access: string;
+            contact?: string;
             /** Format: date-time */
             created: string;
             /** Format: int64 */
@@ -546,13 +968,127 @@ export interface components {
             owner_id: string;
             paused?: boolean;
             /** Format: int64 */
+            rank?: number;
+            /** Format: int64 */
             rev: number;
             state?: string;
+            tags?: string[] | null;
+            thumbnail?: string;
             title?: string;
             /** Format: date-time */
             updated: string;
             /** @description Where it is opened. */
             url: string;
+        };
+        AppUsage: {
+            app: string;
+            /** Format: double */
+            cpu?: number;
+            /** Format: int64 */
+            errors: number;
+            /** Format: int64 */
+            memory_bytes?: number;
+            /** Format: date-time */
+            opened?: string;
+            owner: string;
+            /** Format: int64 */
+            requests: number;
+            /** Format: int64 */
+            viewers: number;
+        };
+        AuditEntry: {
+            /** @description User name, or system: and the name of the platform's own loop. */
+            actor: string;
+            addr?: string;
+            /** Format: date-time */
+            at: string;
+            detail?: string;
+            object?: string;
+            /** @description ok, or the kind of the error. */
+            result: string;
+            /** Format: int64 */
+            seq: number;
+            /** @description Such as app.share. */
+            verb: string;
+        };
+        Branding: {
+            /** @description Colour of buttons and links, as #rrggbb; absent = the product's own. */
+            accent?: string;
+            /** @description Version of the logo, which is at /v1/branding/logo; absent without one. */
+            logo?: string;
+            /** @description What the platform is called here. */
+            name: string;
+        };
+        Card: {
+            contact?: string;
+            description?: string;
+            favourite?: boolean;
+            name: string;
+            /**
+             * Format: date-time
+             * @description When this person opened it last.
+             */
+            opened?: string;
+            owner: string;
+            /** Format: int64 */
+            rank?: number;
+            state?: string;
+            tags: string[];
+            /** @description Path of the picture on the API's host, with its version; absent without one. */
+            thumbnail?: string;
+            title?: string;
+            /** Format: date-time */
+            updated: string;
+            url: string;
+        };
+        Change: {
+            /** @description Name of the app. */
+            app?: string;
+            /** @description The app is deleted, or may be seen no more. */
+            gone?: boolean;
+            /** @description Of the deploy. */
+            id?: string;
+            /**
+             * @description reset: changes were missed, so everything may be different. platform: branding, announcements, settings.
+             * @enum {string}
+             */
+            kind: "app" | "deploy" | "platform" | "reset";
+        };
+        Commit: {
+            /** Format: date-time */
+            at: string;
+            author: string;
+            id: string;
+            subject: string;
+        };
+        Comparison: {
+            /** @description Those in to that are not in from, newest first, at most 100; none when the files did not come by git. */
+            commits: components["schemas"]["Commit"][];
+            /** @description By package, as the app's dependency files name versions. */
+            dependencies: components["schemas"]["Difference"][];
+            /** @description By variable, without values. */
+            env: components["schemas"]["Difference"][];
+            from: components["schemas"]["Release"];
+            /** @description By process type, with its command. */
+            processes: components["schemas"]["Difference"][];
+            /** @description What they depend on is the same, byte for byte. */
+            same_environment?: boolean;
+            /** @description Their files are the same. */
+            same_source?: boolean;
+            to: components["schemas"]["Release"];
+        };
+        CreateAnnouncement: {
+            /** Format: date-time */
+            from?: string;
+            /**
+             * @default info
+             * @enum {string}
+             */
+            level: "info" | "warning";
+            /** @description Plain text. */
+            text: string;
+            /** Format: date-time */
+            until?: string;
         };
         CreateApp: {
             description?: string;
@@ -580,6 +1116,17 @@ export interface components {
             password: string;
             /** @description viewer (everyone), licensed_user (may create and own apps), admin. */
             roles?: string[] | null;
+        };
+        Defaults: {
+            /**
+             * @description Of a new app.
+             * @enum {string}
+             */
+            access: "restricted" | "authenticated";
+            /** @description Whether apps may be open to people who are not signed in. */
+            allow_unauthenticated: boolean;
+            /** @description Whether a new app is shown in the Portal. */
+            in_portal: boolean;
         };
         Deploy: {
             app: string;
@@ -613,6 +1160,24 @@ export interface components {
             seq: number;
             step?: components["schemas"]["DeployStep"];
         };
+        DeployLine: {
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            seq: number;
+            step?: string;
+            text: string;
+        };
+        DeployMark: {
+            /** Format: date-time */
+            at: string;
+            id: string;
+            /** Format: int64 */
+            release?: number;
+            /** Format: int64 */
+            seq: number;
+            state: string;
+        };
         DeployStep: {
             detail?: string;
             /** Format: date-time */
@@ -621,6 +1186,13 @@ export interface components {
             /** Format: date-time */
             started: string;
             state: string;
+        };
+        Difference: {
+            /** @enum {string} */
+            change: "added" | "removed" | "changed";
+            from?: string;
+            name: string;
+            to?: string;
         };
         EngineStatus: {
             egress_rules: boolean;
@@ -645,15 +1217,71 @@ export interface components {
             message: string;
             name: string;
         };
+        FoundPerson: {
+            full_name?: string;
+            is_owner?: boolean;
+            name: string;
+            /** @description On this app. */
+            role?: string;
+            /** @description May be co-owner, or owner. */
+            seat?: boolean;
+        };
         Grant: {
             role: string;
             user: string;
             user_id: string;
         };
+        Health: {
+            parts: components["schemas"]["Part"][];
+            /**
+             * @description The worst of the parts.
+             * @enum {string}
+             */
+            state: "ok" | "warning" | "down";
+        };
         Hosts: {
             base: string;
             port: string;
             scheme: string;
+        };
+        Limit: {
+            /**
+             * Format: int64
+             * @description Computed from what there is; absent = no limit.
+             */
+            default?: number;
+            /**
+             * Format: int64
+             * @description In force: the override, or else the default; absent = no limit.
+             */
+            max?: number;
+            /**
+             * Format: int64
+             * @description Set by an administrator.
+             */
+            override?: number;
+            /** @enum {string} */
+            state: "ok" | "near" | "reached";
+            /** Format: int64 */
+            used: number;
+        };
+        Limits: {
+            /** @description What takes the most, so what would free how much, the largest first; at most 20. */
+            frees: components["schemas"]["Use"][];
+            /** @description What all replicas together may use, in MiB. */
+            memory_mb: components["schemas"]["Limit"];
+            /** @description Most replicas of one process; used is the largest number. */
+            process_replicas: components["schemas"]["Limit"];
+            /** @description Memory of one replica, in MiB, from the next release of an app on. */
+            replica_memory_mb: components["schemas"]["Limit"];
+            /** @description Running copies of apps' processes, over all apps. */
+            replicas: components["schemas"]["Limit"];
+            /** @description People with the role licensed_user. */
+            seats: components["schemas"]["Limit"];
+            /** @description Persistent folders, one an app that was deployed. */
+            volumes: components["schemas"]["Limit"];
+            /** Format: int64 */
+            warn_at_percent: number;
         };
         LogLine: {
             process: string;
@@ -672,6 +1300,103 @@ export interface components {
             token_name?: string;
             username: string;
         };
+        Me: {
+            /** @description Those to show now. */
+            announcements: components["schemas"]["Announcement"][];
+            branding: components["schemas"]["Branding"];
+            /** @description What this person may use: portal (everybody), apps (has a seat, or an app to look after), create (may make apps), admin. */
+            features: string[];
+            hosts: components["schemas"]["Hosts"];
+            /** @description Of the token; absent for a session, which has all. */
+            scopes?: string[] | null;
+            token_id?: string;
+            user: components["schemas"]["User"];
+            /** @description Of the platform. */
+            version: string;
+            /** @description Limits that are near or reached, for those who create things. */
+            warnings: components["schemas"]["Warning"][];
+        };
+        Metrics: {
+            deploys: components["schemas"]["DeployMark"][];
+            /** Format: int64 */
+            errors: number;
+            /** Format: date-time */
+            from: string;
+            /**
+             * Format: int64
+             * @description Of one replica.
+             */
+            memory_limit_bytes?: number;
+            /** @description Steps in which something was measured, in order. */
+            points: components["schemas"]["MetricsPoint"][];
+            /** Format: int64 */
+            requests: number;
+            /**
+             * Format: int64
+             * @description A whole number of minutes; longer than asked for when there would be more than 1,500 points, or only hours are kept.
+             */
+            step_seconds: number;
+            /** Format: date-time */
+            to: string;
+            /**
+             * Format: int64
+             * @description Different people who opened it in the whole span.
+             */
+            viewers: number;
+        };
+        MetricsPoint: {
+            /**
+             * Format: date-time
+             * @description Begin of the step.
+             */
+            at: string;
+            /**
+             * Format: double
+             * @description Processor cores in use, the mean of the step.
+             */
+            cpu?: number;
+            /**
+             * Format: int64
+             * @description Answers with a status of 500 and above.
+             */
+            errors: number;
+            /**
+             * Format: int64
+             * @description Of all replicas together, the most in the step.
+             */
+            memory_bytes?: number;
+            /**
+             * Format: double
+             * @description Half of the answers took no longer.
+             */
+            p50_ms?: number;
+            /** Format: double */
+            p95_ms?: number;
+            /** Format: double */
+            p99_ms?: number;
+            /**
+             * Format: int64
+             * @description Answers with a status from 400 to 499.
+             */
+            refused?: number;
+            /**
+             * Format: int64
+             * @description Of the replica that used the most.
+             */
+            replica_memory_bytes?: number;
+            /**
+             * Format: int64
+             * @description The most in the step.
+             */
+            replicas?: number;
+            /** Format: int64 */
+            requests: number;
+            /**
+             * Format: int64
+             * @description Different signed-in people; of steps longer than an hour, the most in an hour.
+             */
+            viewers?: number;
+        };
         NewToken: {
             /** Format: date-time */
             created: string;
@@ -686,59 +1411,169 @@ export interface components {
             secret: string;
             user: string;
         };
+        PageAnnouncement: {
+            items: components["schemas"]["Announcement"][];
+            /** @description Give it as cursor to get the next part; absent on the last. */
+            next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
+        };
         PageApp: {
             items: components["schemas"]["App"][];
             /** @description Give it as cursor to get the next part; absent on the last. */
             next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
+        };
+        PageAuditEntry: {
+            items: components["schemas"]["AuditEntry"][];
+            /** @description Give it as cursor to get the next part; absent on the last. */
+            next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
         };
         PageDeploy: {
             items: components["schemas"]["Deploy"][];
             /** @description Give it as cursor to get the next part; absent on the last. */
             next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
+        };
+        PageDeployLine: {
+            items: components["schemas"]["DeployLine"][];
+            /** @description Give it as cursor to get the next part; absent on the last. */
+            next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
         };
         PageEnvVar: {
             items: components["schemas"]["EnvVar"][];
             /** @description Give it as cursor to get the next part; absent on the last. */
             next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
+        };
+        PageFoundPerson: {
+            items: components["schemas"]["FoundPerson"][];
+            /** @description Give it as cursor to get the next part; absent on the last. */
+            next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
         };
         PageGrant: {
             items: components["schemas"]["Grant"][];
             /** @description Give it as cursor to get the next part; absent on the last. */
             next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
         };
         PageLogLine: {
             items: components["schemas"]["LogLine"][];
             /** @description Give it as cursor to get the next part; absent on the last. */
             next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
         };
         PageProcess: {
             items: components["schemas"]["Process"][];
             /** @description Give it as cursor to get the next part; absent on the last. */
             next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
         };
         PageRelease: {
             items: components["schemas"]["Release"][];
             /** @description Give it as cursor to get the next part; absent on the last. */
             next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
         };
         PageSession: {
             items: components["schemas"]["Session"][];
             /** @description Give it as cursor to get the next part; absent on the last. */
             next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
         };
         PageToken: {
             items: components["schemas"]["Token"][];
             /** @description Give it as cursor to get the next part; absent on the last. */
             next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
         };
         PageUser: {
             items: components["schemas"]["User"][];
             /** @description Give it as cursor to get the next part; absent on the last. */
             next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
+        };
+        Part: {
+            /** @description In words; what to do when it is not ok. */
+            detail?: string;
+            /** @description core, database, engine, gateway, disk … */
+            name: string;
+            /** @enum {string} */
+            state: "ok" | "warning" | "down";
         };
         PatchEnv: {
             set?: components["schemas"]["EnvVar"][] | null;
             unset?: string[] | null;
+        };
+        Portal: {
+            items: components["schemas"]["Card"][];
+            /** @description Give it as cursor to get the next part; absent on the last. */
+            next?: string;
+            /** @description Tags of the apps that the search finds, whatever tags it asks for, the most used first. */
+            tags: components["schemas"]["TagCount"][];
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
         };
         Problem: {
             /** @description What went wrong and what to do, for people. */
@@ -840,6 +1675,11 @@ export interface components {
             hosts: components["schemas"]["Hosts"];
             version: string;
         };
+        TagCount: {
+            /** Format: int64 */
+            count: number;
+            tag: string;
+        };
         Token: {
             /** Format: date-time */
             created: string;
@@ -858,13 +1698,47 @@ export interface components {
         UpdateApp: {
             /** @enum {string} */
             access?: "restricted" | "authenticated" | "unauthenticated";
+            /** @description Whom viewers ask; empty = the owner. */
+            contact?: string;
             description?: string;
             /** @description Path below the app that answers with a status below 500 when it is well. */
             health_path?: string;
             in_portal?: boolean;
             /** @description Serve it on a host of its own. */
             isolated?: boolean;
+            /**
+             * Format: int64
+             * @description Place in the Portal, 1 first; 0 = behind those that have one.
+             */
+            rank?: number;
+            /** @description Of at most 40 characters each. */
+            tags?: string[];
             title?: string;
+        };
+        UpdateBranding: {
+            /** @description #rrggbb, or empty for the product's own. */
+            accent?: string;
+            name?: string;
+        };
+        UpdateDefaults: {
+            /** @enum {string} */
+            access?: "restricted" | "authenticated";
+            allow_unauthenticated?: boolean;
+            in_portal?: boolean;
+        };
+        UpdateLimits: {
+            /** Format: int64 */
+            memory_mb?: number;
+            /** Format: int64 */
+            process_replicas?: number;
+            /** Format: int64 */
+            replica_memory_mb?: number;
+            /** Format: int64 */
+            replicas?: number;
+            /** Format: int64 */
+            seats?: number;
+            /** Format: int64 */
+            volumes?: number;
         };
         UpdateUser: {
             /** @description A disabled person is signed out everywhere. */
@@ -872,6 +1746,60 @@ export interface components {
             email?: string;
             full_name?: string;
             roles?: string[];
+        };
+        Usage: {
+            /** Format: int64 */
+            app_count: number;
+            /** @description The most requested first, at most 50. */
+            apps: components["schemas"]["AppUsage"][];
+            deploys: components["schemas"]["DeployMark"][];
+            /** Format: int64 */
+            errors: number;
+            /** Format: date-time */
+            from: string;
+            /**
+             * Format: int64
+             * @description Of one replica.
+             */
+            memory_limit_bytes?: number;
+            /**
+             * Format: int64
+             * @description Who may sign in.
+             */
+            people: number;
+            /** @description Steps in which something was measured, in order. */
+            points: components["schemas"]["MetricsPoint"][];
+            /** Format: int64 */
+            requests: number;
+            /**
+             * Format: int64
+             * @description A whole number of minutes; longer than asked for when there would be more than 1,500 points, or only hours are kept.
+             */
+            step_seconds: number;
+            /** Format: date-time */
+            to: string;
+            /**
+             * Format: int64
+             * @description Different people who opened it in the whole span.
+             */
+            viewers: number;
+        };
+        Use: {
+            app: string;
+            /** @description What frees it, in words. */
+            do: string;
+            /** Format: int64 */
+            memory_mb: number;
+            /**
+             * Format: date-time
+             * @description When anybody opened it last.
+             */
+            opened?: string;
+            owner: string;
+            /** Format: int64 */
+            replicas: number;
+            /** Format: int64 */
+            volumes: number;
         };
         User: {
             /** Format: date-time */
@@ -882,6 +1810,26 @@ export interface components {
             id: string;
             name: string;
             roles: string[] | null;
+        };
+        Warning: {
+            /** @enum {string} */
+            level: "near" | "reached";
+            /** @description replicas, volumes, memory or seats. */
+            limit: string;
+            /** Format: int64 */
+            max: number;
+            /** @description What it means and what to do. */
+            text: string;
+            /** Format: int64 */
+            used: number;
+        };
+        WhoMayOpen: {
+            /** @description May not sign in, so may not open it in fact. */
+            disabled?: boolean;
+            full_name?: string;
+            user: string;
+            /** @description owner, co-owner, viewer, administrator. */
+            why: string[];
         };
         Whoami: {
             /** @description Of the token; absent for a session, which has all. */
@@ -898,18 +1846,123 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    "list-announcements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageAnnouncement"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "create-announcement": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Of your choice: repeating a request with the same one gives the same answer. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateAnnouncement"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Announcement"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-announcement": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The announcement. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "list-apps": {
         parameters: {
             query?: {
                 /** @description next of the part before. */
                 cursor?: string;
                 limit?: number;
-                /** @description Part of the name or title. */
+                /** @description Words that name, title, description, owner or tags hold. */
                 q?: string;
                 /** @description User name. */
                 owner?: string;
                 /** @description Only those that the caller may open from the Portal. */
                 portal?: boolean;
+                /** @description Only in one of these states. */
+                state?: string[] | null;
+                /** @description Only with one of these levels. */
+                access?: string[] | null;
+                /** @description Only with all of these tags. */
+                tag?: string[] | null;
+                /** @description Only those whose owner is disabled or has no seat. */
+                orphans?: boolean;
+                /** @description With - the other way round. */
+                sort?: "name" | "-name" | "updated" | "-updated" | "owner" | "-owner" | "state" | "-state" | "created" | "-created";
             };
             header?: never;
             path?: never;
@@ -1061,6 +2114,73 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["App"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-access": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessReport"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "explain-access": {
+        parameters: {
+            query: {
+                /** @description User name. */
+                user: string;
+            };
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessAnswer"];
                 };
             };
             /** @description Error */
@@ -1401,6 +2521,45 @@ export interface operations {
             };
         };
     };
+    "get-metrics": {
+        parameters: {
+            query?: {
+                /** @description Default: an hour before to. */
+                from?: string;
+                /** @description Default: now. */
+                to?: string;
+                /** @description Seconds; 0 = what gives about 120 points. */
+                step?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Metrics"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "pause-app": {
         parameters: {
             query?: never;
@@ -1419,6 +2578,42 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "find-people": {
+        parameters: {
+            query?: {
+                /** @description Part of a name. */
+                q?: string;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageFoundPerson"];
+                };
             };
             /** @description Error */
             default: {
@@ -1535,6 +2730,43 @@ export interface operations {
             };
         };
     };
+    "compare-releases": {
+        parameters: {
+            query?: {
+                /** @description Number of the older; 0 = the one before. */
+                with?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+                /** @description Number of the newer release. */
+                n: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Comparison"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "restart-app": {
         parameters: {
             query?: never;
@@ -1636,6 +2868,123 @@ export interface operations {
             };
         };
     };
+    "get-thumbnail": {
+        parameters: {
+            query?: {
+                /** @description Version; with it the answer may be kept for long. */
+                v?: string;
+            };
+            header?: {
+                "If-None-Match"?: string;
+            };
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The picture */
+            200: {
+                headers: {
+                    "Cache-Control"?: string;
+                    "Content-Security-Policy"?: string;
+                    "Content-Type"?: string;
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/jpeg": string;
+                    "image/png": string;
+                    "image/webp": string;
+                };
+            };
+            /** @description It is the one that the caller has */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "set-thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+                "image/jpeg": string;
+                "image/png": string;
+                "image/webp": string;
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "transfer-app": {
         parameters: {
             query?: never;
@@ -1659,6 +3008,323 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["App"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-audit": {
+        parameters: {
+            query?: {
+                /** @description next of the part before. */
+                cursor?: string;
+                limit?: number;
+                /** @description User name. */
+                actor?: string;
+                /** @description Such as app.share, or app for all that begin with app. */
+                verb?: string;
+                /** @description Name of an app or a person. */
+                object?: string;
+                /** @description Part of any field. */
+                q?: string;
+                since?: string;
+                until?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageAuditEntry"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "export-audit": {
+        parameters: {
+            query?: {
+                /** @description User name. */
+                actor?: string;
+                /** @description Such as app.share, or app for all that begin with app. */
+                verb?: string;
+                /** @description Name of an app or a person. */
+                object?: string;
+                /** @description Part of any field. */
+                q?: string;
+                since?: string;
+                until?: string;
+                format?: "csv" | "ndjson";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All lines that the filter selects */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": string;
+                    "text/csv": string;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-branding": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Branding"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "update-branding": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateBranding"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Branding"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-logo": {
+        parameters: {
+            query?: {
+                /** @description Version; with it the answer may be kept for long. */
+                v?: string;
+            };
+            header?: {
+                "If-None-Match"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The picture */
+            200: {
+                headers: {
+                    "Cache-Control"?: string;
+                    "Content-Security-Policy"?: string;
+                    "Content-Type"?: string;
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/jpeg": string;
+                    "image/png": string;
+                    "image/webp": string;
+                };
+            };
+            /** @description It is the one that the caller has */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "set-logo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+                "image/jpeg": string;
+                "image/png": string;
+                "image/webp": string;
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-logo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-defaults": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defaults"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "update-defaults": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateDefaults"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defaults"];
                 };
             };
             /** @description Error */
@@ -1770,6 +3436,70 @@ export interface operations {
             };
         };
     };
+    "get-deploy-log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The deploy. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageDeployLine"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    redeploy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The deploy. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deploy"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "list-global-env": {
         parameters: {
             query?: never;
@@ -1830,6 +3560,128 @@ export interface operations {
             };
         };
     };
+    "follow-changes": {
+        parameters: {
+            query?: never;
+            header?: {
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Server-sent events whose data is a Change, under the event name change; after a break, Last-Event-ID goes on behind the one named. The event `end` is the last, or `error` with a problem. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["Change"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-limits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Limits"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "update-limits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateLimits"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Limits"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     login: {
         parameters: {
             query?: never;
@@ -1851,6 +3703,136 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["NewToken"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-portal": {
+        parameters: {
+            query?: {
+                /** @description next of the part before. */
+                cursor?: string;
+                limit?: number;
+                /** @description Words that name, title, description, tags, owner or contact hold. */
+                q?: string;
+                /** @description Only apps that have all of these. */
+                tag?: string[] | null;
+                /** @description Only one's favourites. */
+                favourites?: boolean;
+                /** @description Only those that one has opened, the last opened first. */
+                recent?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Portal"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "star-app": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "unstar-app": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {
@@ -2034,6 +4016,42 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-usage": {
+        parameters: {
+            query?: {
+                /** @description Default: an hour before to. */
+                from?: string;
+                /** @description Default: now. */
+                to?: string;
+                /** @description Seconds; 0 = what gives about 120 points. */
+                step?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Usage"];
+                };
             };
             /** @description Error */
             default: {

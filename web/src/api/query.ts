@@ -2,7 +2,8 @@ import { notifications } from '@mantine/notifications';
 import { QueryClient, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 
 import { text } from '../text';
-import { api, ask, Problem } from './client';
+import { api, ask, Problem, type Change } from './client';
+import { useStream } from './stream';
 
 export const queries = new QueryClient({
   defaultOptions: {
@@ -16,14 +17,28 @@ export const queries = new QueryClient({
   },
 });
 
-/** Who is signed in. */
-export const useMe = () =>
-  useQuery({ queryKey: ['whoami'], queryFn: ({ signal }) => ask(api.GET('/v1/whoami', { signal })), staleTime: 60_000 });
+/** Who is signed in, and what the platform shows them. */
+export const useMe = () => useQuery({ queryKey: ['me'], queryFn: ({ signal }) => ask(api.GET('/v1/me', { signal })), staleTime: 60_000 });
 
 export function useRoles() {
   const me = useMe();
-  const roles = me.data?.user.roles ?? [];
-  return { name: me.data?.user.name ?? '', admin: roles.includes('admin'), licensed: roles.includes('licensed_user') };
+  const may = (what: string) => me.data?.features.includes(what) ?? false;
+  return { name: me.data?.user.name ?? '', apps: may('apps'), create: may('create'), admin: may('admin') };
+}
+
+/** Makes everything that changed ask again, as the platform tells it. */
+export function useChanges() {
+  const client = useQueryClient();
+  useStream<Change>('/v1/events', (change) => {
+    const again = (...queryKey: string[]) => void client.invalidateQueries({ queryKey });
+    if (change.kind === 'reset') again();
+    if (change.kind === 'platform') again('me');
+    if (change.kind === 'app' || change.kind === 'deploy') {
+      again('apps');
+      again('portal');
+      if (change.app !== undefined) again('app', change.app);
+    }
+  });
 }
 
 export const asProblem = (e: unknown): Problem =>

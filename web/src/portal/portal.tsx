@@ -1,11 +1,11 @@
-import { Button, Center, Skeleton, SimpleGrid, Stack, Text, TextInput } from '@mantine/core';
+import { Button, Center, Chip, Group, SegmentedControl, SimpleGrid, Skeleton, Stack, Text, TextInput, ActionIcon } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
-import { IconSearch } from '@tabler/icons-react';
+import { IconSearch, IconStar, IconStarFilled } from '@tabler/icons-react';
 import { keepPreviousData, useInfiniteQuery } from '@tanstack/react-query';
 import { Link } from 'react-router';
 
-import { api, ask, type App } from '../api/client';
-import { useRoles } from '../api/query';
+import { api, ask, type Card as CardData } from '../api/client';
+import { useAct, useRoles } from '../api/query';
 import { text } from '../text';
 import { Empty } from '../ui/empty';
 import { Page } from '../ui/page';
@@ -15,20 +15,49 @@ import { State } from '../ui/state';
 import { Tile } from '../ui/tile';
 import css from './portal.module.css';
 
-function Card({ app }: { app: App }) {
+const one = (name: string) => ({ params: { path: { name } } });
+
+function Card({ app, pick }: { app: CardData; pick: (tag: string) => void }) {
   const label = app.title ?? app.name;
+  const star = useAct<boolean>({
+    act: (on) => ask(on ? api.PUT('/v1/portal/favourites/{name}', one(app.name)) : api.DELETE('/v1/portal/favourites/{name}', one(app.name))),
+    touches: ['portal'],
+  });
+  const favourite = star.isPending ? star.variables : app.favourite === true;
   return (
     <li className={css.card}>
+      {app.thumbnail !== undefined && <img className={css.picture} src={app.thumbnail} alt="" loading="lazy" />}
       <div className={css.head}>
-        <Tile name={app.name} label={label} size={44} />
-        {app.state !== 'running' && <State of={app.state} />}
+        {app.thumbnail === undefined && <Tile name={app.name} label={label} size={44} />}
+        <Group gap={6} ml="auto">
+          {app.state !== 'running' && <State of={app.state} />}
+          <ActionIcon
+            className={css.above}
+            variant="subtle"
+            color={favourite ? 'yellow' : 'gray'}
+            aria-pressed={favourite}
+            aria-label={text.portal.favourite(label)}
+            onClick={() => star.mutate(!favourite)}
+          >
+            {favourite ? <IconStarFilled size={18} /> : <IconStar size={18} />}
+          </ActionIcon>
+        </Group>
       </div>
       <h2 className={css.name}>
         <a href={app.url}>{label}</a>
       </h2>
       <p className={css.about}>{app.description}</p>
+      {app.tags.length > 0 && (
+        <Group gap={6} mb="sm" className={css.above}>
+          {app.tags.map((t) => (
+            <button key={t} type="button" className={css.tag} onClick={() => pick(t)} aria-label={text.portal.onlyTag(t)}>
+              {t}
+            </button>
+          ))}
+        </Group>
+      )}
       <p className={css.by}>
-        {text.portal.by(app.owner)} · <span className="mono">{app.name}</span>
+        {text.portal.by(app.contact ?? app.owner)} · <span className="mono">{app.name}</span>
       </p>
     </li>
   );
@@ -37,18 +66,35 @@ function Card({ app }: { app: App }) {
 /** The apps that this person may open. */
 export function Portal() {
   const [q, setQ] = useParam('q');
+  const [tag, setTag] = useParam('tag');
+  const [show, setShow] = useParam('show', 'all');
   const [query] = useDebouncedValue(q.trim(), 150);
   const roles = useRoles();
   const apps = useInfiniteQuery({
-    queryKey: ['apps', 'portal', query],
+    queryKey: ['portal', query, tag, show],
     initialPageParam: undefined as string | undefined,
     queryFn: ({ pageParam, signal }) =>
-      ask(api.GET('/v1/apps', { signal, params: { query: { portal: true, limit: 60, ...(query && { q: query }), ...(pageParam && { cursor: pageParam }) } } })),
+      ask(
+        api.GET('/v1/portal', {
+          signal,
+          params: {
+            query: {
+              limit: 60,
+              ...(query && { q: query }),
+              ...(tag && { tag: [tag] }),
+              ...(show === 'favourites' && { favourites: true }),
+              ...(show === 'recent' && { recent: true }),
+              ...(pageParam && { cursor: pageParam }),
+            },
+          },
+        }),
+      ),
     getNextPageParam: (last) => last.next,
     placeholderData: keepPreviousData,
-    refetchInterval: 15_000,
+    refetchInterval: 30_000,
   });
   const items = apps.data?.pages.flatMap((p) => p.items) ?? [];
+  const tags = apps.data?.pages[0]?.tags.slice(0, 12) ?? [];
   return (
     <Page
       title={text.portal.title}
@@ -65,6 +111,27 @@ export function Portal() {
         />
       }
     >
+      <Group justify="space-between" gap="sm">
+        <SegmentedControl
+          aria-label={text.portal.show}
+          value={show}
+          onChange={setShow}
+          data={[
+            { value: 'all', label: text.portal.everything },
+            { value: 'favourites', label: text.portal.favourites },
+            { value: 'recent', label: text.portal.recent },
+          ]}
+        />
+        {(tags.length > 0 || tag !== '') && (
+          <Group gap={6} role="group" aria-label={text.portal.tags}>
+            {[...(tag !== '' && !tags.some((t) => t.tag === tag) ? [{ tag, count: 0 }] : []), ...tags].map((t) => (
+              <Chip key={t.tag} size="xs" checked={t.tag === tag} onChange={(on) => setTag(on ? t.tag : '')}>
+                {t.tag}
+              </Chip>
+            ))}
+          </Group>
+        )}
+      </Group>
       {apps.error !== null && <ProblemBox error={apps.error} retry={apps.refetch} />}
       {apps.isPending && (
         <SimpleGrid cols={{ base: 1, xs: 2, md: 3, lg: 4 }} aria-hidden>
@@ -76,7 +143,7 @@ export function Portal() {
       {items.length > 0 && (
         <ul className={css.cards} aria-label={text.portal.title}>
           {items.map((app) => (
-            <Card key={app.id} app={app} />
+            <Card key={app.name} app={app} pick={setTag} />
           ))}
         </ul>
       )}
@@ -87,17 +154,25 @@ export function Portal() {
           </Button>
         </Center>
       )}
-      {apps.isSuccess && items.length === 0 && <None query={query} licensed={roles.licensed} name={roles.name} clear={() => setQ('')} />}
+      {apps.isSuccess && items.length === 0 && (
+        <None
+          query={query}
+          narrowed={tag !== '' || show !== 'all'}
+          show={show}
+          create={roles.create}
+          name={roles.name}
+        />
+      )}
     </Page>
   );
 }
 
-function None({ query, licensed, name, clear }: { query: string; licensed: boolean; name: string; clear: () => void }) {
-  if (query !== '') {
+function None({ query, narrowed, show, create, name }: { query: string; narrowed: boolean; show: string; create: boolean; name: string }) {
+  if (query !== '' || narrowed) {
     return (
-      <Empty title={text.portal.nothing(query)}>
-        <Text c="dimmed">{text.portal.onlyYours}</Text>
-        <Button variant="default" mt="sm" onClick={clear}>
+      <Empty title={query !== '' ? text.portal.nothing(query) : text.portal.nothingHere}>
+        <Text c="dimmed">{show === 'favourites' ? text.portal.noFavourites : show === 'recent' ? text.portal.noRecent : text.portal.onlyYours}</Text>
+        <Button variant="default" mt="sm" component={Link} to="/portal">
           {text.portal.all}
         </Button>
       </Empty>
@@ -107,7 +182,7 @@ function None({ query, licensed, name, clear }: { query: string; licensed: boole
     <Empty title={text.portal.none}>
       <Stack gap="sm" align="center">
         <Text c="dimmed">{text.portal.noneWhy(name)}</Text>
-        {licensed && (
+        {create && (
           <Button component={Link} to="/apps/new">
             {text.apps.new}
           </Button>

@@ -4,10 +4,12 @@ import { IconApps, IconLayoutGrid, IconLogout, IconMoon, IconShieldCog, IconSun,
 import { Suspense, useEffect, useRef } from 'react';
 import { Link, NavLink, Outlet, ScrollRestoration, useLocation } from 'react-router';
 
-import { useMe, useRoles } from '../api/query';
+import { useChanges, useMe, useRoles } from '../api/query';
 import { text } from '../text';
 import { ProblemBox } from '../ui/problem';
 import { Tile } from '../ui/tile';
+import { useAccent } from './accent';
+import { Announcements } from './announcements';
 import { Connection } from './connection';
 import css from './shell.module.css';
 
@@ -15,10 +17,10 @@ import css from './shell.module.css';
 const mark = '/_slipway/mark.svg';
 
 function useSections() {
-  const { admin } = useRoles();
+  const { apps, admin } = useRoles();
   return [
     { to: '/portal', label: text.nav.portal, icon: IconLayoutGrid },
-    { to: '/apps', label: text.nav.apps, icon: IconApps },
+    ...(apps || admin ? [{ to: '/apps', label: text.nav.apps, icon: IconApps }] : []),
     ...(admin ? [{ to: '/admin', label: text.nav.admin, icon: IconShieldCog }] : []),
   ];
 }
@@ -74,6 +76,10 @@ export function Shell() {
   const [opened, menu] = useDisclosure(false);
   const sections = useSections();
   const me = useMe();
+  useChanges();
+  const brand = me.data?.branding;
+  useAccent(brand?.accent);
+  const logo = brand?.logo === undefined ? mark : `/v1/branding/logo?v=${brand.logo}`;
   const { pathname } = useLocation();
   const main = useRef<HTMLElement>(null);
   const first = useRef(true);
@@ -91,8 +97,8 @@ export function Shell() {
         <Group gap="md" wrap="nowrap">
           <Burger opened={opened} onClick={menu.toggle} hiddenFrom="sm" size="sm" aria-label={text.nav.menu} />
           <Link to="/portal" className={css.brand}>
-            <img src={mark} alt="" width={28} height={28} />
-            {text.brand}
+            <img src={logo} alt="" height={28} />
+            {brand?.name ?? text.brand}
           </Link>
           <Group component="nav" aria-label={text.nav.main} gap={4} visibleFrom="sm" ml="sm">
             {sections.map((s) => (
@@ -116,6 +122,7 @@ export function Shell() {
       </Drawer>
       <AppShell.Main id="main" ref={main} tabIndex={-1}>
         <Connection />
+        <Announcements />
         <div className={css.content}>
           {me.error !== null && <ProblemBox error={me.error} retry={me.refetch} />}
           <Suspense>

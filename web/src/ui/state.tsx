@@ -2,9 +2,8 @@ import { Badge } from '@mantine/core';
 
 import { text } from '../text';
 
-const good = ['running', 'live', 'done'];
-const warn = ['starting', 'queued', 'stopping'];
-const bad = ['crashed', 'failed', 'rolled_back'];
+const good = ['running', 'live', 'done', 'ok'];
+const bad = ['crashed', 'failed', 'rolled_back', 'down', 'denied', 'invalid', 'internal', 'unauthenticated', 'not_found', 'conflict', 'exhausted'];
 const quiet = ['empty', 'paused', 'canceled', 'superseded'];
 
 /** A state in a word and a colour. */
@@ -13,7 +12,7 @@ export function State({ of }: { of: string | undefined }) {
   const tone = good.includes(of) ? 'good' : bad.includes(of) ? 'bad' : quiet.includes(of) ? 'quiet' : 'warn';
   const word = (text.states as Record<string, string>)[of] ?? of;
   return (
-    <Badge variant="light" tt="none" fw={600} className={`tone tone-${tone}`} data-state={of} data-warn={warn.includes(of) || undefined}>
+    <Badge variant="light" tt="none" fw={600} className={`tone tone-${tone}`} data-state={of}>
       {word}
     </Badge>
   );
