@@ -39,6 +39,7 @@ function watch(context: BrowserContext, bad: string[]) {
   const own = new URL(stage.api).host.replace(/^api-/, '');
   context.on('console', (m) => {
     const ours = [stage.api, stage.auth].some((h) => m.location().url.startsWith(h)); // an app's own errors are its own
+    if (m.text().includes('net::ERR_NETWORK_CHANGED')) return; // each sandbox that begins or ends changes this machine's network
     if (ours && (m.type() === 'error' || m.type() === 'warning')) bad.push(`${m.type()}: ${m.text()} (${m.location().url})`);
   });
   context.on('weberror', (e) => bad.push(`error: ${e.error().message}`));
