@@ -8,7 +8,7 @@ test('a person is made, found, changed and disabled', async ({ as }) => {
   const dialog = page.getByRole('dialog');
   await dialog.getByLabel('User name').fill('dora');
   await dialog.getByLabel('Full name').fill('Dora Lind');
-  await dialog.getByLabel('Password').fill('dora-correct-horse');
+  await dialog.getByRole('textbox', { name: 'Password' }).fill('dora-correct-horse');
   await dialog.getByLabel('Creator').check();
   await accessible(page);
   await dialog.getByRole('button', { name: 'Save' }).click();
@@ -23,7 +23,7 @@ test('a person is made, found, changed and disabled', async ({ as }) => {
 
 test('an app is given to somebody else', async ({ as }) => {
   const page = await as('admin', '/admin/apps');
-  await expect(page.getByRole('table', { name: 'App owners' })).toContainText('churn');
+  await expect(page.getByRole('table', { name: 'App owners' })).toContainText('Churn explorer');
   await accessible(page);
   await page.getByLabel('Choose churn').check();
   await page.getByLabel('New owner').fill('carol');
