@@ -26,7 +26,30 @@ type Replica struct {
 	Since       time.Time `json:"since"`
 	Restarts    int       `json:"restarts,omitempty"`
 	Reason      string    `json:"reason,omitempty" doc:"How it ended last."`
-	MemoryBytes int64     `json:"memory_bytes,omitempty"`
+	MemoryBytes int64     `json:"memory_bytes,omitempty" doc:"Now."`
+	MilliCPU    int64     `json:"milli_cpu,omitempty" doc:"Now, in thousandths of a core."`
+	PIDs        int64     `json:"pids,omitempty" doc:"Processes and threads, now."`
+}
+
+// Usage is what an app takes of the machine now.
+type Usage struct {
+	App         string         `json:"app"`
+	At          time.Time      `json:"at"`
+	MilliCPU    int64          `json:"milli_cpu" doc:"Thousandths of a core, of all replicas."`
+	MemoryBytes int64          `json:"memory_bytes"`
+	Replicas    []ReplicaUsage `json:"replicas" nullable:"false"`
+}
+
+// ReplicaUsage is what one replica takes.
+type ReplicaUsage struct {
+	Process     string `json:"process"`
+	Index       int    `json:"index"`
+	Release     int    `json:"release"`
+	State       string `json:"state" doc:"starting, running, crashed or stopping."`
+	MilliCPU    int64  `json:"milli_cpu" doc:"Thousandths of a core."`
+	MemoryBytes int64  `json:"memory_bytes"`
+	MemoryLimit int64  `json:"memory_limit_bytes" doc:"Above it the replica is ended, where limits are enforced."`
+	PIDs        int64  `json:"pids" doc:"Processes and threads."`
 }
 
 // Scale says how many replicas of a process are wanted.
@@ -87,6 +110,13 @@ type EngineStatus struct {
 // Processes lists an app's processes and how they run.
 func (c *Client) Processes(ctx context.Context, name string) ([]Process, error) {
 	return all[Process](ctx, c, appPath(name, "processes"), nil)
+}
+
+// Usage tells what an app takes of the machine now.
+func (c *Client) Usage(ctx context.Context, name string) (*Usage, error) {
+	var out Usage
+	err := c.do(ctx, call{method: http.MethodGet, path: appPath(name, "usage")}, &out)
+	return &out, err
 }
 
 // Scale sets how many replicas of a process are wanted.

@@ -19,7 +19,7 @@ import (
 func (p *program) appsCommand() *cobra.Command {
 	return group("apps", "Create, list, share and delete apps",
 		p.appsCreate(), p.appsList(), p.appsInfo(), p.appsExists(), p.appsUpdate(), p.appsDelete(),
-		p.appsTransfer(), p.appsShare(), p.appsUnshare(), p.appsGrants(), p.appsAccess(), p.appsThumbnail())
+		p.appsUsage(), p.appsTransfer(), p.appsShare(), p.appsUnshare(), p.appsGrants(), p.appsAccess(), p.appsThumbnail())
 }
 
 // newKey makes repeating a request after a broken connection harmless.

@@ -27,7 +27,7 @@ func (p *program) psCommand() *cobra.Command {
 				rows := [][]string{}
 				for _, pr := range list {
 					if len(pr.Instances) == 0 {
-						rows = append(rows, []string{pr.Name, "-", "none", "", "", "", "", pr.Command})
+						rows = append(rows, []string{pr.Name, "-", "none", "", "", "", "", "", pr.Command})
 					}
 					for _, r := range pr.Instances {
 						state := r.State
@@ -36,17 +36,55 @@ func (p *program) psCommand() *cobra.Command {
 						}
 						rows = append(rows, []string{
 							pr.Name, strconv.Itoa(r.Index), state, release(r.Release), when(r.Since),
-							strconv.Itoa(r.Restarts), megabytes(r.MemoryBytes), pr.Command,
+							strconv.Itoa(r.Restarts), percent(r.MilliCPU), megabytes(r.MemoryBytes), pr.Command,
 						})
 					}
 				}
-				p.table([]string{"PROCESS", "REPLICA", "STATE", "RELEASE", "SINCE", "RESTARTS", "MEMORY", "COMMAND"}, rows)
+				p.table([]string{"PROCESS", "REPLICA", "STATE", "RELEASE", "SINCE", "RESTARTS", "CPU", "MEMORY", "COMMAND"}, rows)
 			})
 		},
 	}
 	c.AddCommand(p.psScale())
 	return c
 }
+
+func (p *program) appsUsage() *cobra.Command {
+	return &cobra.Command{
+		Use: "usage APP…", Short: "Show what apps take of the machine now", Args: wants(1, -1),
+		Long:    "Show what apps take of the machine now. CPU is in percent of one core.",
+		Example: examples("slipway apps usage iris", "slipway apps usage iris sales --json"),
+		RunE: func(c *cobra.Command, args []string) error {
+			api, err := p.connect(c.Context())
+			if err != nil {
+				return err
+			}
+			all := []client.Usage{}
+			for _, name := range args {
+				u, err := api.Usage(c.Context(), name)
+				if err != nil {
+					return err
+				}
+				all = append(all, *u)
+			}
+			return p.print(all, func() {
+				rows := [][]string{}
+				for _, u := range all {
+					rows = append(rows, []string{u.App, "", "", percent(u.MilliCPU), megabytes(u.MemoryBytes), "", ""})
+					for _, r := range u.Replicas {
+						rows = append(rows, []string{
+							"", fmt.Sprintf("%s.%d", r.Process, r.Index), release(r.Release), percent(r.MilliCPU),
+							megabytes(r.MemoryBytes), megabytes(r.MemoryLimit), strconv.FormatInt(r.PIDs, 10),
+						})
+					}
+				}
+				p.table([]string{"APP", "REPLICA", "RELEASE", "CPU", "MEMORY", "LIMIT", "PROCESSES"}, rows)
+			})
+		},
+	}
+}
+
+// percent of one core.
+func percent(milliCPU int64) string { return fmt.Sprintf("%d %%", (milliCPU+5)/10) }
 
 func megabytes(n int64) string {
 	if n == 0 {

@@ -67,6 +67,13 @@ type LayerInfo struct {
 	Created time.Time
 }
 
+// Restarter is an engine that can end one replica of a workload as TERM and
+// then KILL do, and starts it again like one that died, so that Exit says why.
+// It returns when the replica has ended; a replica that does not run is left alone.
+type Restarter interface {
+	Restart(ctx context.Context, r ReplicaRef, why string) error
+}
+
 // Kind of an object.
 type Kind string
 

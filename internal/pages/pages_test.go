@@ -229,6 +229,10 @@ func TestSignInToPortal(t *testing.T) {
 		}
 	}
 	wants(t, w.browser(t).get(t, w.hosts.API()+"/assets/a.js"), 200, "script")
+	wants(t, b.get(t, pages.SignInPage(w.hosts, w.hosts.Auth()+"/x", true)), 200, "sign in again", `value="alice"`)
+	if a = b.get(t, pages.SignInPage(w.hosts, w.hosts.API()+"/portal", false)); a.url != w.hosts.API()+"/portal" {
+		t.Errorf("whoever has signed in is asked again, at %s", a.url)
+	}
 
 	// Once signed in, another host costs no password.
 	a = b.get(t, w.hosts.Auth()+"/login/handoff?to="+url.QueryEscape(w.hosts.Apps()+"/iris/x?a=b"))

@@ -83,10 +83,17 @@ func (h *handler) loginView(to, state, name string) view {
 
 func (h *handler) loginPage(w http.ResponseWriter, r *http.Request) error {
 	to, state := r.URL.Query().Get("to"), r.URL.Query().Get("state")
-	if slipway.ActorFrom(r.Context()).User != nil {
-		return h.go303(w, r, h.onward(to, state))
+	name := ""
+	if u := slipway.ActorFrom(r.Context()).User; u != nil {
+		if !r.URL.Query().Has("again") {
+			return h.go303(w, r, h.onward(to, state))
+		}
+		name = u.Name
 	}
-	v := h.loginView(to, state, "")
+	v := h.loginView(to, state, name)
+	if name != "" {
+		v.Notice = "The application asks you to sign in again."
+	}
 	if r.URL.Query().Has("signed-out") {
 		v.Notice = "You are signed out."
 	}
@@ -221,7 +228,11 @@ func Viewer(o Options) func(r *http.Request) (slipway.Actor, error) {
 }
 
 // SignInPage returns the address of the sign-in page that comes back to one of
-// our addresses.
-func SignInPage(h slipway.Hosts, to string) string {
-	return h.Auth() + "/login?to=" + url.QueryEscape(to)
+// our addresses. again makes it ask whoever has signed in too.
+func SignInPage(h slipway.Hosts, to string, again bool) string {
+	q := url.Values{"to": {to}}
+	if again {
+		q.Set("again", "1")
+	}
+	return h.Auth() + "/login?" + q.Encode()
 }

@@ -63,6 +63,9 @@ type Config struct {
 	Isolation string `yaml:"isolation" json:"isolation"`
 	// AppMemoryMB is the memory of one replica when the app says nothing. Default 1024.
 	AppMemoryMB int64 `yaml:"app_memory_mb" json:"app_memory_mb"`
+	// AppSilentSeconds is how long a replica may answer nothing before it is
+	// restarted. Default 120; less than 0 = for ever.
+	AppSilentSeconds int64 `yaml:"app_silent_seconds" json:"app_silent_seconds"`
 	// Metrics is the address of /healthz, /readyz and /metrics. Default 127.0.0.1:0, printed at the start.
 	Metrics string `yaml:"metrics" json:"metrics"`
 	// Registry says where images are kept, and how many of an app.
@@ -184,6 +187,10 @@ func (c *Config) Complete() error {
 		c.Registry.AppMB = 10240
 	}
 
+	if c.AppSilentSeconds == 0 {
+		c.AppSilentSeconds = 120
+	}
+
 	var bad []errs.Field
 	check := func(ok bool, name, format string, args ...any) {
 		if !ok {
@@ -220,6 +227,7 @@ func (c *Config) Complete() error {
 	check((s3.AccessKeyFile == "") == (s3.SecretKeyFile == ""), "registry.s3", "access_key_file and secret_key_file go together")
 	check(s3.Bucket != "" || s3 == S3{}, "registry.s3.bucket", "is needed with the other keys of s3")
 	check(s3.Bucket == "" || s3.Region != "" || s3.Endpoint != "", "registry.s3.region", "is needed, or an endpoint")
+	check(c.AppSilentSeconds < 0 || c.AppSilentSeconds >= 10, "app_silent_seconds", "%d seconds are too few: at least 10, or -1 for never", c.AppSilentSeconds)
 	check(c.Log.Format == "text" || c.Log.Format == "json", "log.format", "%q is neither text nor json", c.Log.Format)
 	check(new(slog.Level).UnmarshalText([]byte(c.Log.Level)) == nil, "log.level", "%q is none of debug, info, warn, error", c.Log.Level)
 	if c.DatabasePasswordFile != "" {

@@ -119,7 +119,7 @@ func (c *core) open(ctx context.Context) error {
 	c.git = c.gitServer()
 	c.apps = apps.New(apps.Options{
 		DB: c.db, Engine: c.engine, Build: buildWithTools{c.build}, Router: c.hub, Box: box, Hosts: c.hosts, Log: c.log.With("part", "apps"),
-		Data: c.data.Core(), PlatformPort: platformPort, Limits: apps.Limits{MemoryMB: c.cfg.AppMemoryMB},
+		Data: c.data.Core(), PlatformPort: platformPort, Limits: apps.Limits{MemoryMB: c.cfg.AppMemoryMB, Silent: time.Duration(c.cfg.AppSilentSeconds) * time.Second},
 		Removed: func(ctx context.Context, name string) error {
 			return errors.Join(c.git.Remove(name), c.registry.store.Remove(ctx, name))
 		},
@@ -205,14 +205,16 @@ func (c *core) idp() idp.Options {
 	viewer := pages.Viewer(c.pages())
 	return idp.Options{
 		Origin: c.hosts.Auth(), JWKS: c.people.JWKS, Sign: c.people.SignJWT, Log: c.log.With("part", "idp"),
-		SignIn:  func(to string) string { return pages.SignInPage(c.hosts, to) },
+		SignIn:  func(to string, again bool) string { return pages.SignInPage(c.hosts, to, again) },
 		SignOut: c.hosts.Auth() + "/logout",
 		Viewer: func(r *http.Request) (*idp.Subject, error) {
 			a, err := viewer(r)
 			if err != nil || a.User == nil {
 				return nil, err
 			}
-			return subject(*a.User, a.Session), nil
+			s := subject(*a.User, a.Session)
+			s.Since, err = c.people.SignedIn(r.Context(), a.Session)
+			return s, err
 		},
 		Subject: func(ctx context.Context, id string) (*idp.Subject, error) {
 			u, err := c.people.Subject(ctx, slipway.UserID(id))

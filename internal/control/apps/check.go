@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -67,6 +68,12 @@ func (a *appLoop) sync(ctx context.Context, w wanted, s engine.Snapshot) map[eng
 			delete(a.ready, ref)
 		}
 	}
+	for ref, c := range a.watches {
+		if r, ok := seen[ref]; !ok || lifeOf(r) != c.life {
+			c.cancel()
+			delete(a.watches, ref)
+		}
+	}
 	for ref, c := range a.checks {
 		if r, ok := seen[ref]; !ok || lifeOf(r) != c.life {
 			c.cancel()
@@ -77,8 +84,15 @@ func (a *appLoop) sync(ctx context.Context, w wanted, s engine.Snapshot) map[eng
 	for ref, r := range seen {
 		if _, ok := a.ready[ref]; ok {
 			out[ref] = true
+			if a.watches[ref] == nil && a.s.Limits.Silent > 0 {
+				if c := a.begin(r, "watch ", func(ctx context.Context, _ *check) { a.watch(ctx, w, r) }); c != nil {
+					a.watches[ref] = c
+				}
+			}
 		} else if a.checks[ref] == nil {
-			a.begin(w, r)
+			if c := a.begin(r, "check ", func(ctx context.Context, c *check) { a.check(ctx, w, r, c) }); c != nil {
+				a.checks[ref] = c
+			}
 		}
 	}
 	return out
@@ -104,22 +118,22 @@ func (a *appLoop) adopt(ctx context.Context, w wanted, r engine.Replica) {
 
 // begin is called with the lock held. While the service does not run yet,
 // nothing is begun.
-func (a *appLoop) begin(w wanted, r engine.Replica) {
+func (a *appLoop) begin(r engine.Replica, what string, fn func(context.Context, *check)) *check {
 	c := &check{life: lifeOf(r)}
 	run, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
-	started := a.s.spawn("check "+r.ID.Ref.String(), func(ctx context.Context) error {
+	started := a.s.spawn(what+r.ID.Ref.String(), func(ctx context.Context) error {
 		ctx, done := context.WithCancel(ctx)
 		defer done()
 		defer context.AfterFunc(run, done)()
-		a.check(ctx, w, r, c)
+		fn(ctx, c)
 		return nil
 	})
 	if !started {
 		cancel()
-		return
+		return nil
 	}
-	a.checks[r.ID] = c
+	return c
 }
 
 func (a *appLoop) check(ctx context.Context, w wanted, r engine.Replica, c *check) {
@@ -151,16 +165,30 @@ func (a *appLoop) check(ctx context.Context, w wanted, r engine.Replica, c *chec
 // ask sends the request that a viewer would send through the gateway, and
 // returns what is wrong with the answer: nothing when its status is below 500.
 func (s *Service) ask(ctx context.Context, endpoint string, w wanted) string {
+	status, why := s.get(ctx, endpoint, w)
+	if why == "" && status >= 500 {
+		return "GET " + or(w.app.HealthPath, "/") + " answered " + strconv.Itoa(status) + " " + http.StatusText(status)
+	}
+	return why
+}
+
+// alive is satisfied by any answer.
+func (s *Service) alive(ctx context.Context, endpoint string, w wanted) string {
+	_, why := s.get(ctx, endpoint, w)
+	return why
+}
+
+func (s *Service) get(ctx context.Context, endpoint string, w wanted) (status int, why string) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	path := or(w.app.HealthPath, "/")
 	app, err := url.Parse(s.Hosts.App(w.app.Name, w.app.Isolated))
 	if err != nil {
-		return err.Error()
+		return 0, err.Error()
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+app.Host+path, nil)
 	if err != nil {
-		return "the health path " + path + " cannot be asked for"
+		return 0, "the health path " + path + " cannot be asked for"
 	}
 	req.Header = http.Header{
 		"User-Agent": {"Slipway-Health"}, "Accept": {"*/*"},
@@ -173,20 +201,17 @@ func (s *Service) ask(ctx context.Context, endpoint string, w wanted) string {
 	res, err := t.RoundTrip(req)
 	switch {
 	case errors.Is(err, dial.ErrRefused), errors.Is(err, syscall.ECONNREFUSED):
-		return notBound
+		return 0, notBound
 	case errors.Is(err, context.DeadlineExceeded):
-		return "GET " + path + " got no answer within " + checkTimeout.String()
+		return 0, "GET " + path + " got no answer within " + checkTimeout.String()
 	case err != nil:
-		return "GET " + path + ": " + strings.TrimPrefix(err.Error(), "http: ")
+		return 0, "GET " + path + ": " + strings.TrimPrefix(err.Error(), "http: ")
 	}
 	defer res.Body.Close()
 	if res.ContentLength >= 0 && res.ContentLength <= 64<<10 { // lets the app finish; a stream need not end
 		_, _ = io.Copy(io.Discard, res.Body)
 	}
-	if res.StatusCode >= 500 {
-		return "GET " + path + " answered " + res.Status
-	}
-	return ""
+	return res.StatusCode, ""
 }
 
 const notBound = "port not bound"

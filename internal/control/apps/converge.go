@@ -82,6 +82,7 @@ type appLoop struct {
 	mu       sync.Mutex
 	ready    map[engine.ReplicaRef]life
 	checks   map[engine.ReplicaRef]*check
+	watches  map[engine.ReplicaRef]*check // of those that are ready
 	removing map[engine.Ref]bool
 	last     view
 }
@@ -132,7 +133,7 @@ func (s *Service) loopOf(id slipway.AppID) *appLoop {
 func (s *Service) newLoop(id slipway.AppID) *appLoop {
 	a := &appLoop{
 		s: s, id: id, kick: make(chan struct{}, 1),
-		ready: map[engine.ReplicaRef]life{}, checks: map[engine.ReplicaRef]*check{}, removing: map[engine.Ref]bool{},
+		ready: map[engine.ReplicaRef]life{}, checks: map[engine.ReplicaRef]*check{}, watches: map[engine.ReplicaRef]*check{}, removing: map[engine.Ref]bool{},
 	}
 	s.loops[id] = a
 	return a

@@ -43,6 +43,8 @@ type Replica struct {
 	Restarts    int
 	Reason      string // how it ended last
 	MemoryBytes int64
+	MilliCPU    int64 // now, in thousandths of a core
+	PIDs        int64
 }
 
 // Line is a line that an app printed.
@@ -189,13 +191,9 @@ func (s *Service) Processes(ctx context.Context, name string) ([]ProcessStatus, 
 	if err != nil {
 		return nil, err
 	}
-	usage, err := s.Engine.Usage(ctx)
+	usage, err := s.usage(ctx)
 	if err != nil {
 		return nil, err
-	}
-	memory := map[engine.ReplicaRef]int64{}
-	for _, u := range usage {
-		memory[u.ID] = u.MemoryBytes
 	}
 	out := []ProcessStatus{}
 	if r := w.release(w.current); r != nil {
@@ -228,14 +226,17 @@ func (s *Service) Processes(ctx context.Context, name string) ([]ProcessStatus, 
 			stay = 0
 		}
 		for _, r := range wl.Replicas {
-			out[i].Instances = append(out[i].Instances, replicaOf(r, n, stay, process != slipway.WebProcess || ready[r.ID], memory[r.ID]))
+			out[i].Instances = append(out[i].Instances, replicaOf(r, n, stay, process != slipway.WebProcess || ready[r.ID], usage[r.ID]))
 		}
 	}
 	return out, nil
 }
 
-func replicaOf(r engine.Replica, release, stay int, ready bool, memory int64) Replica {
-	out := Replica{Index: r.ID.Index, Release: release, Since: r.Since, Restarts: r.Restarts, MemoryBytes: memory, State: ReplicaStarting}
+func replicaOf(r engine.Replica, release, stay int, ready bool, use taken) Replica {
+	out := Replica{
+		Index: r.ID.Index, Release: release, Since: r.Since, Restarts: r.Restarts, State: ReplicaStarting,
+		MemoryBytes: use.MemoryBytes, MilliCPU: use.milliCPU, PIDs: use.PIDs,
+	}
 	switch {
 	case r.ID.Index >= stay:
 		out.State = ReplicaStopping

@@ -229,6 +229,8 @@ func wantKind(t *testing.T, err error, k errs.Kind) {
 }
 
 // program plays all programs by the command.
+var faded sync.Map // refs of workloads
+
 func program(ctx context.Context, p *fake.Proc) engine.Exit {
 	if p.Task != nil {
 		return task(ctx, p)
@@ -243,6 +245,16 @@ func program(ctx context.Context, p *fake.Proc) engine.Exit {
 	case "deaf":
 		_ = p.Listener.Close()
 		return fake.Wait(ctx, p)
+	case "fades": // its first life falls silent after a few answers
+		if _, lived := faded.LoadOrStore(p.Workload.ID, true); lived {
+			return fake.Handler(http.NotFoundHandler())(ctx, p)
+		}
+		answers := 0
+		return fake.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			if answers++; answers == 3 {
+				_ = p.Listener.Close()
+			}
+		}))(ctx, p)
 	case "missing":
 		p.Print(true, "Traceback (most recent call last):")
 		p.Print(true, "ModuleNotFoundError: No module named 'dash'")

@@ -126,6 +126,16 @@ func (s *Service) Sessions(ctx context.Context) ([]Session, error) {
 	return out, err
 }
 
+// SignedIn returns when the session began: with a password, each time.
+func (s *Service) SignedIn(ctx context.Context, id slipway.SessionID) (at time.Time, err error) {
+	err = s.DB.View(ctx, func(tx *store.Tx) error {
+		ses, err := tx.Session(id)
+		at = ses.Created
+		return err
+	})
+	return at, err
+}
+
 // EndSession ends one of one's own sessions, on all hosts.
 func (s *Service) EndSession(ctx context.Context, id slipway.SessionID) error {
 	a, err := me(ctx, access.UpdateAccount)

@@ -113,6 +113,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"OnlyReplicasChange", false, onlyReplicas},
 		{"BadObjectsAreInvalid", false, invalid},
 		{"DeadReplicaRestarts", false, restarts},
+		{"RestartTellsWhy", false, restart},
 		{"RemoveLeavesNothing", false, removes},
 		{"RemoveDuringApply", false, removeDuringApply},
 		{"TaskRunsOnce", false, taskOnce},

@@ -99,6 +99,38 @@ func restarts(t *testing.T, h *Harness) {
 	}
 }
 
+func restart(t *testing.T, h *Harness) {
+	e, ok := h.Engine.(engine.Restarter)
+	if !ok {
+		t.Skip("this engine restarts no single replica")
+	}
+	w := Workload("app", "web-v1", ProgramServe)
+	w.Replicas = 2
+	h.apply(t, w)
+	other := h.running(t, w.ID, 2)[0]
+	id := engine.ReplicaRef{Ref: w.ID, Index: 1}
+	if err := e.Restart(t.Context(), id, "it was silent"); err != nil {
+		t.Fatal(err)
+	}
+	var rs []engine.Replica
+	Await(t, "it runs again", func() bool {
+		s, _ := h.workload(t, w.ID)
+		rs = s.Replicas
+		return len(rs) == 2 && rs[1].Restarts == 1 && rs[1].Phase == engine.PhaseRunning
+	})
+	if rs[1].Exit == nil || rs[1].Exit.Message != "it was silent" {
+		t.Errorf("its end is told as %+v", rs[1].Exit)
+	}
+	if rs[0].Restarts != 0 || !rs[0].Since.Equal(other.Since) {
+		t.Errorf("the other replica changed from %+v to %+v", other, rs[0])
+	}
+	h.serves(t, rs[1].Endpoint)
+	id.Index = 7
+	if err := e.Restart(t.Context(), id, ""); err != nil {
+		t.Errorf("a replica that is not there: %v", err)
+	}
+}
+
 func removes(t *testing.T, h *Harness) {
 	w := Workload("app", "web-v1", ProgramServe)
 	w.Egress = engine.EgressInternet

@@ -183,6 +183,15 @@ func (e *Engine) Inject(id engine.ReplicaRef, exit engine.Exit) error {
 	return nil
 }
 
+// Restart implements engine.Restarter.
+func (e *Engine) Restart(_ context.Context, id engine.ReplicaRef, why string) error {
+	err := e.Inject(id, engine.Exit{Code: 125, Message: why})
+	if errs.Is(err, errs.KindNotFound) {
+		return nil
+	}
+	return err
+}
+
 // Lose makes a task's process vanish without a record.
 func (e *Engine) Lose(ref engine.Ref) error {
 	return e.Inject(engine.ReplicaRef{Ref: ref}, engine.Exit{Message: lost})

@@ -136,6 +136,7 @@ type replica struct {
 	state  inside.State
 	stamp  os.FileInfo // of the state file
 	result *result
+	why    string // it is being restarted
 }
 
 func newReplica(ob *object, i int) *replica {

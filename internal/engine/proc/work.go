@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -155,10 +156,11 @@ func (e *Engine) start(ctx context.Context, rec record, r *replica) error {
 		// An init that was running did not end by itself: count it.
 		switch r.state.Phase {
 		case inside.Running, inside.Stopped, inside.Waiting:
-			if err := e.again(r, "the sandbox ended: its first process was killed, or the machine restarted"); err != nil {
-				return err
-			}
-			return nil
+			e.mu.Lock()
+			why := r.why
+			r.why = ""
+			e.mu.Unlock()
+			return e.again(r, cmp.Or(why, "the sandbox ended: its first process was killed, or the machine restarted"))
 		case inside.Backoff, inside.Exited:
 		}
 	}
@@ -269,6 +271,26 @@ func (e *Engine) end(ctx context.Context, ob *object, r *replica) error {
 	delete(ob.replicas, r.id.Index)
 	e.mu.Unlock()
 	return nil
+}
+
+// Restart implements engine.Restarter.
+func (e *Engine) Restart(ctx context.Context, id engine.ReplicaRef, why string) error {
+	e.mu.Lock()
+	var r *replica
+	ob := e.objects[id.Ref]
+	if ob != nil {
+		r = ob.replicas[id.Index]
+	}
+	if r == nil || r.task || !alive(r.pid, r.born) {
+		e.mu.Unlock()
+		return nil
+	}
+	r.why = why
+	grace := ob.rec.Grace
+	e.mu.Unlock()
+	err := e.stop(ctx, grace, r)
+	ob.wake()
+	return err
 }
 
 // stop sends TERM; the init sees to the grace. It is killed when it does not end.

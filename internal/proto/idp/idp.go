@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -61,7 +62,7 @@ type Options struct {
 	Sign    func(ctx context.Context, claims any) (string, error)  // RS256, with a kid of JWKS
 	Viewer  func(r *http.Request) (*Subject, error)                // nil = has not signed in
 	Subject func(ctx context.Context, id string) (*Subject, error) // nil = no such person, or not any more
-	SignIn  func(to string) string                                 // page that comes back to an address of this origin
+	SignIn  func(to string, again bool) string                     // page that comes back to an address of this origin; again asks whoever has signed in too
 	SignOut string                                                 // page that ends the session
 	Now     func() time.Time                                       // nil = time.Now
 	Log     *slog.Logger
@@ -69,6 +70,7 @@ type Options struct {
 
 type provider struct {
 	Options
+	key []byte // of marks
 
 	mu    sync.Mutex
 	codes map[string]grant
@@ -113,7 +115,7 @@ func newProvider(o Options) *provider {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &provider{Options: o, codes: map[string]grant{}}
+	return &provider{Options: o, key: []byte(rand.Text()), codes: map[string]grant{}}
 }
 
 func (p *provider) issuer() string { return p.Origin + Realm }
@@ -197,12 +199,13 @@ func (p *provider) authorize(w http.ResponseWriter, r *http.Request) {
 		p.back(w, r, redirect, url.Values{"error": {"server_error"}})
 		return
 	}
-	if who == nil {
-		if q.Get("prompt") == "none" {
+	if again := who != nil; who == nil || p.mustSignIn(q, who.Since) {
+		if has(q.Get("prompt"), "none") {
 			p.back(w, r, redirect, url.Values{"error": {"login_required"}})
 			return
 		}
-		http.Redirect(w, r, p.SignIn(p.Origin+Realm+"/protocol/openid-connect/auth?"+q.Encode()), http.StatusSeeOther)
+		q.Set(askedParam, p.asked())
+		http.Redirect(w, r, p.SignIn(p.Origin+Realm+"/protocol/openid-connect/auth?"+q.Encode(), again), http.StatusSeeOther)
 		return
 	}
 	code, ok := p.keep(grant{
@@ -219,7 +222,12 @@ func (p *provider) authorize(w http.ResponseWriter, r *http.Request) {
 // checkAuthorize returns an error code and what it means, or nothing.
 func checkAuthorize(c Client, q url.Values) (code, text string) {
 	challenge, method := q.Get("code_challenge"), q.Get("code_challenge_method")
+	age, err := strconv.Atoi(q.Get("max_age"))
 	switch {
+	case q.Has("max_age") && (err != nil || age < 0):
+		return "invalid_request", "max_age is not a number of seconds"
+	case has(q.Get("prompt"), "none") && len(strings.Fields(q.Get("prompt"))) > 1:
+		return "invalid_request", "the prompt none stands alone"
 	case q.Get("response_type") != "code":
 		return "unsupported_response_type", "only code is supported"
 	case q.Get("response_mode") != "" && q.Get("response_mode") != "query":

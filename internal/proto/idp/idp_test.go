@@ -28,6 +28,8 @@ type world struct {
 	*httptest.Server
 	options idp.Options
 	known   bool // the person may sign in
+	since   time.Time
+	asked   int // sign-ins, of somebody signed in already
 }
 
 func newWorld(t *testing.T) *world {
@@ -42,7 +44,7 @@ func newWorld(t *testing.T) *world {
 		if !w.known {
 			return nil
 		}
-		return &idp.Subject{ID: "user_1", Username: "alice", Email: "alice@example.com", Name: "Alice Liddell", Roles: []string{"viewer"}, Session: "ses_1"}
+		return &idp.Subject{ID: "user_1", Username: "alice", Email: "alice@example.com", Name: "Alice Liddell", Roles: []string{"viewer"}, Session: "ses_1", Since: w.since}
 	}
 	w.options = idp.Options{
 		Origin: w.URL,
@@ -75,13 +77,19 @@ func newWorld(t *testing.T) *world {
 			return who(), nil
 		},
 		Subject: func(context.Context, string) (*idp.Subject, error) { return who(), nil },
-		SignIn:  func(to string) string { return w.URL + "/login?to=" + url.QueryEscape(to) },
+		SignIn: func(to string, again bool) string {
+			if again {
+				w.asked++
+			}
+			return w.URL + "/login?to=" + url.QueryEscape(to)
+		},
 		SignOut: w.URL + "/logout",
 		Log:     slog.New(slog.DiscardHandler),
 	}
 	mux := http.NewServeMux()
 	mux.Handle(idp.Realm+"/", idp.New(w.options))
 	mux.HandleFunc("/login", func(rw http.ResponseWriter, r *http.Request) {
+		w.since = time.Now()
 		http.SetCookie(rw, &http.Cookie{Name: "signed-in", Value: "yes", Path: "/"})
 		http.Redirect(rw, r, r.URL.Query().Get("to"), http.StatusSeeOther)
 	})
@@ -96,17 +104,27 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-// browse follows redirects until they leave the provider, and returns where to.
-func (w *world) browse(t *testing.T, target string) *url.URL {
+// browser keeps cookies and stops where the provider is left.
+func browser(t *testing.T) *http.Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	ok(t, err)
-	c := &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	return &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 		if r.URL.Host == "client.example" {
 			return http.ErrUseLastResponse
 		}
 		return nil
 	}}
+}
+
+// browse follows redirects until they leave the provider, and returns where to.
+func (w *world) browse(t *testing.T, target string) *url.URL {
+	t.Helper()
+	return w.browseAs(t, browser(t), target)
+}
+
+func (w *world) browseAs(t *testing.T, c *http.Client, target string) *url.URL {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
 	ok(t, err)
 	res, err := c.Do(req)
@@ -221,8 +239,11 @@ func TestAuthorizeRefuses(t *testing.T) {
 		"invalid_request":           with("code_challenge_method", "plain"),
 		"request_not_supported":     with("request", "e30.e30."),
 		"login_required":            with("prompt", "none"),
+		"invalid_request ":          with("prompt", "none login"),
+		"invalid_request  ":         with("max_age", "-1"),
+		"invalid_request   ":        with("max_age", "soon"),
 	} {
-		if got := w.browse(t, target).Query().Get("error"); got != want {
+		if got := w.browse(t, target).Query().Get("error"); got != strings.TrimSpace(want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
@@ -303,5 +324,41 @@ func TestPlatform(t *testing.T) {
 		if status, _ := get(path, ""); status != http.StatusNotFound {
 			t.Errorf("apps reach %s: %d", path, status)
 		}
+	}
+}
+
+// TestSignInAgain: what a client asks about the age of a sign-in, of a person
+// who has signed in an hour ago.
+func TestSignInAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		ask   string
+		asked int    // sign-ins
+		err   string // what the client hears
+	}{
+		{"nothing", "", 0, ""},
+		{"login", "&prompt=login", 1, ""},
+		{"login and consent", "&prompt=login+consent", 1, ""},
+		{"consent", "&prompt=consent", 0, ""},
+		{"old enough", "&max_age=7200", 0, ""},
+		{"too old", "&max_age=60", 1, ""},
+		{"now", "&max_age=0", 1, ""},
+		{"none", "&prompt=none", 0, ""},
+		{"none, old enough", "&prompt=none&max_age=7200", 0, ""},
+		{"none, too old", "&prompt=none&max_age=60", 0, "login_required"},
+		{"a mark by hand", "&prompt=login&slipway_asked=1.x", 1, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			c := browser(t)
+			target := w.URL + idp.Realm + "/protocol/openid-connect/auth?client_id=dash&redirect_uri=" + url.QueryEscape(callback) +
+				"&response_type=code&scope=openid&state=s&code_challenge_method=S256&code_challenge=" + strings.Repeat("a", 43)
+			w.browseAs(t, c, target)
+			w.since = time.Now().Add(-time.Hour)
+			q := w.browseAs(t, c, target+tt.ask).Query()
+			if w.asked != tt.asked || q.Get("error") != tt.err || (q.Get("code") == "") != (tt.err != "") || q.Get("state") != "s" {
+				t.Errorf("asked %d times, came back with %v", w.asked, q)
+			}
+		})
 	}
 }
