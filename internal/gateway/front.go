@@ -25,6 +25,7 @@ type front struct {
 	closed   chan struct{}
 	once     sync.Once
 	draining atomic.Bool
+	addrs    *addressLimit
 }
 
 func newFront(log *slog.Logger, cfg *tls.Config, timeout time.Duration, plain func(*peekedConn)) *front {
@@ -52,6 +53,12 @@ func (f *front) accept(g *loop.Group, l net.Listener) error {
 			continue
 		}
 		wait.Reset()
+		c, ok := f.addrs.enter(c)
+		if !ok {
+			f.log.Debug("an address has too many connections", "remote", c.RemoteAddr().String())
+			c.Close()
+			continue
+		}
 		if f.tls == nil {
 			f.hand(newHeadConn(c))
 			continue

@@ -61,6 +61,14 @@ type Options struct {
 	IdleTimeout time.Duration // between requests (60 s)
 	DrainTime   time.Duration // for requests under way when the gateway stops (10 s)
 	AwayLimit   time.Duration // how long sessions count while the core is away (15 min)
+
+	// BodyRate is the least that a request's body must bring, in bytes a second;
+	// a pause of BodyGrace is free. 0 = 240; less than 0 = any.
+	BodyRate  int
+	BodyGrace time.Duration // (30 s)
+	// AddressConns is how many connections one address may have, but for
+	// TrustedProxies. 0 = 1024; less than 0 = any number.
+	AddressConns int
 }
 
 // Server is the gateway.
@@ -91,6 +99,13 @@ func New(o Options) (*Server, error) {
 	setDefault(&o.IdleTimeout, time.Minute)
 	setDefault(&o.DrainTime, 10*time.Second)
 	setDefault(&o.AwayLimit, 15*time.Minute)
+	setDefault(&o.BodyGrace, 30*time.Second)
+	if o.BodyRate == 0 {
+		o.BodyRate = 240
+	}
+	if o.AddressConns == 0 {
+		o.AddressConns = 1024
+	}
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
 	}
@@ -133,6 +148,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: 250},
 	}
 	front := newFront(s.Log, tlsConfig(s.TLS), s.HeadTimeout, s.sendToTLS)
+	front.addrs = &addressLimit{most: s.AddressConns, free: s.TrustedProxies, open: map[netip.Addr]int{}}
 	g := loop.New(context.WithoutCancel(ctx), s.Log)
 	for _, l := range listeners {
 		g.Go("accept", func(context.Context) error { return front.accept(g, l) })

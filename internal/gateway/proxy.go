@@ -206,12 +206,16 @@ func (b watchedBody) Read(p []byte) (int, error) {
 
 // watchBody lets the answer begin before the body has ended, as apps that
 // stream both ways need it.
-func watchBody(w http.ResponseWriter, r *http.Request, x *exchange) {
+func (s *Server) watchBody(w http.ResponseWriter, r *http.Request, x *exchange) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return
 	}
+	control := http.NewResponseController(w)
+	if s.BodyRate > 0 {
+		r.Body = &pacedBody{r.Body, control, s.BodyRate, s.BodyGrace, s.BodyGrace}
+	}
 	r.Body = watchedBody{r.Body, x}
-	http.NewResponseController(w).EnableFullDuplex() //nolint:errcheck // HTTP/2 always is
+	control.EnableFullDuplex() //nolint:errcheck // HTTP/2 always is
 }
 
 // proxyFailed answers when no answer came from upstream. What the request's
@@ -221,6 +225,9 @@ func (s *Server) proxyFailed(w http.ResponseWriter, r *http.Request, err error) 
 	x := exchangeOf(r.Context())
 	var none *noTargetError
 	switch {
+	case x.bodyErr.Load() != nil && errors.Is(*x.bodyErr.Load(), errSlowBody):
+		x.last = true
+		s.problem(w, r, http.StatusRequestTimeout, "The request's body came too slowly.")
 	case x.bodyErr.Load() != nil:
 		x.last = true
 		s.problem(w, r, http.StatusBadRequest, "The request's body cannot be read.")

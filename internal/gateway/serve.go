@@ -239,7 +239,7 @@ func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, x *exchange, n
 // forward passes the request on. Long exchanges are known to the watch, which
 // ends them with the visitor's right.
 func (s *Server) forward(w http.ResponseWriter, r *http.Request, x *exchange) {
-	watchBody(w, r, x)
+	s.watchBody(w, r, x)
 	defer x.end()
 	if isLong(r.ContentLength) || r.Header.Get("Upgrade") != "" {
 		x.after(s.live.add(x.visitor, x.cut))
@@ -252,7 +252,7 @@ func (s *Server) servePlatform(w http.ResponseWriter, r *http.Request, x *exchan
 	if !isWebSocket(r) {
 		r.Header.Del("Upgrade")
 	}
-	watchBody(w, r, x)
+	s.watchBody(w, r, x)
 	defer x.end()
 	s.platform.ServeHTTP(w, r)
 }

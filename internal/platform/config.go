@@ -58,6 +58,12 @@ type Config struct {
 	// DatabasePasswordFile holds the password for Database. It is read for each
 	// new connection.
 	DatabasePasswordFile string `yaml:"database_password_file" json:"database_password_file"`
+	// AddressConnections is how many connections one address may have at a time,
+	// but for trusted proxies. Default 1024; less than 0 = any number.
+	AddressConnections int `yaml:"address_connections" json:"address_connections"`
+	// BodyRate is the least that a request's body must bring, in bytes a second,
+	// after a pause of 30 s. Default 240; less than 0 = any.
+	BodyRate int `yaml:"body_rate" json:"body_rate"`
 	// Isolation is the least isolation that apps may run with: full (default),
 	// rootless, or none for trusted code only.
 	Isolation string `yaml:"isolation" json:"isolation"`
@@ -187,6 +193,12 @@ func (c *Config) Complete() error {
 		c.Registry.AppMB = 10240
 	}
 
+	if c.AddressConnections == 0 {
+		c.AddressConnections = 1024
+	}
+	if c.BodyRate == 0 {
+		c.BodyRate = 240
+	}
 	if c.AppSilentSeconds == 0 {
 		c.AppSilentSeconds = 120
 	}

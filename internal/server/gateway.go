@@ -40,10 +40,11 @@ func runGateway(ctx context.Context, cfg platform.Config) error {
 	client := &link.Client{Endpoint: at.link, Dialer: at.dialer, File: platform.Folder(cfg.Data).Policy(), Log: log}
 	o := gateway.Options{
 		Policy: client, Log: log, Dialer: at.dialer, TLS: tlsConfig, TrustedProxies: cfg.Proxies(), Metrics: prometheus.NewRegistry(),
-		Report: client.Report, CoreHold: at.coreHold, Linger: at.linger,
+		Report: client.Report, CoreHold: at.coreHold, Linger: at.linger, AddressConns: cfg.AddressConnections, BodyRate: cfg.BodyRate,
 	}
 	around := []func(context.Context) error{client.Run}
 	if at.endpoints != nil {
+		o.AddressConns = -1 // a cluster's balancer may speak for everybody
 		o.Endpoints = func(app slipway.AppID, workload string) ([]string, bool) {
 			return at.endpoints.Endpoints(string(app), workload)
 		}

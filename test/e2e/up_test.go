@@ -142,7 +142,7 @@ func TestConfigPrintsWhatIsInForce(t *testing.T) {
 	}
 	ok(t, matches(first, []string{
 		`^base: a.example$`, `^listen: 127.0.0.1:2$`, `^public_port: "2"$`, `^data: ` + regexp.QuoteMeta(dir) + `/slipway-data$`, `^http: true$`,
-		`^trusted_proxies:\n\s+- 10.0.0.0/8$`, `^isolation: full$`, `^app_memory_mb: 1024$`, `^app_silent_seconds: 120$`, `^metrics: 127.0.0.1:0$`, `^\s+level: info$`,
+		`^trusted_proxies:\n\s+- 10.0.0.0/8$`, `^isolation: full$`, `^app_memory_mb: 1024$`, `^app_silent_seconds: 120$`, `^address_connections: 1024$`, `^body_rate: 240$`, `^metrics: 127.0.0.1:0$`, `^\s+level: info$`,
 	}))
 	ok(t, os.WriteFile(filepath.Join(dir, "again.yaml"), []byte(first), 0o600))
 	if _, again, stderr := slipway(t, dir, "config", "--config", "again.yaml"); again != first {
