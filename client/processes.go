@@ -31,8 +31,8 @@ type Replica struct {
 	PIDs        int64     `json:"pids,omitempty" doc:"Processes and threads, now."`
 }
 
-// Usage is what an app takes of the machine now.
-type Usage struct {
+// UsageNow is what an app takes of the machine now.
+type UsageNow struct {
 	App         string         `json:"app"`
 	At          time.Time      `json:"at"`
 	MilliCPU    int64          `json:"milli_cpu" doc:"Thousandths of a core, of all replicas."`
@@ -112,9 +112,9 @@ func (c *Client) Processes(ctx context.Context, name string) ([]Process, error) 
 	return all[Process](ctx, c, appPath(name, "processes"), nil)
 }
 
-// Usage tells what an app takes of the machine now.
-func (c *Client) Usage(ctx context.Context, name string) (*Usage, error) {
-	var out Usage
+// UsageNow tells what an app takes of the machine now.
+func (c *Client) UsageNow(ctx context.Context, name string) (*UsageNow, error) {
+	var out UsageNow
 	err := c.do(ctx, call{method: http.MethodGet, path: appPath(name, "usage")}, &out)
 	return &out, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ const (
 	answerLife = 24 * time.Hour
 )
 
-// answers remembers what creates answered, by person and Idempotency-Key.
+// answers remembers what creates answered, by person, what they may, and Idempotency-Key.
 type answers struct {
 	now func() time.Time
 
@@ -56,7 +57,9 @@ func once[O any](ctx context.Context, a *answers, key string, input any, fn func
 	if err != nil {
 		return nil, err
 	}
-	key, sum := string(actor.User.ID)+" "+key, sha256.Sum256(text)
+	// By scopes too: a token that may not create must not hear what one that
+	// may has made.
+	key, sum := fmt.Sprint(actor.User.ID, actor.Token != "", actor.Scopes)+" "+key, sha256.Sum256(text)
 	for {
 		e, mine := a.claim(key, sum)
 		if e.input != sum {

@@ -48,6 +48,11 @@ func TestOnce(t *testing.T) {
 	if n, err := call(bob, "k", "y", nil); n != 3 || err != nil {
 		t.Error("another person:", n, err)
 	}
+	reads := slipway.WithActor(t.Context(), slipway.Actor{User: &slipway.User{ID: "ada"}, Token: "tok_1", Scopes: []slipway.Scope{slipway.ScopeRead}})
+	if _, err := call(reads, "k", "x", errs.Denied("it may not")); !errs.Is(err, errs.KindDenied) {
+		t.Error("a token that may not create hears what was made:", err)
+	}
+	calls--
 	if n, err := call(ada, "", "x", nil); n != 4 || err != nil {
 		t.Error("without a key:", n, err)
 	}

@@ -81,7 +81,7 @@ var requests = []request{
 	{"update-app", access.ManageApp, "PATCH", "/v1/apps/{app}", `{"title":"T"}`, 0},
 	{"delete-app", access.OwnApp, "DELETE", "/v1/apps/{app}?confirm={app}", "", 0},
 	{"transfer-app", access.OwnApp, "POST", "/v1/apps/{app}/transfer", `{"to":"bob"}`, 0},
-	{"get-usage", access.ReadApp, "GET", "/v1/apps/{app}/usage", "", 0},
+	{"get-app-usage", access.ReadApp, "GET", "/v1/apps/{app}/usage", "", 0},
 	{"list-grants", access.ReadApp, "GET", "/v1/apps/{app}/grants", "", 0},
 	{"share-app", access.ManageApp, "PUT", "/v1/apps/{app}/grants/carol", `{"role":"viewer"}`, 0},
 	{"unshare-app", access.ManageApp, "DELETE", "/v1/apps/{app}/grants/vera", "", 0},

@@ -35,13 +35,13 @@ func (s *server) processRoutes() {
 			return out, nil
 		})
 
-	handle(s, access.ReadApp, huma.Operation{OperationID: "get-usage", Method: http.MethodGet, Path: "/v1/apps/{name}/usage", Tags: []string{"processes"}, Summary: "Tell what an app takes of the machine now"},
-		func(ctx context.Context, in *AppIn) (*body[client.Usage], error) {
-			u, err := s.Apps.Usage(ctx, in.Name)
+	handle(s, access.ReadApp, huma.Operation{OperationID: "get-app-usage", Method: http.MethodGet, Path: "/v1/apps/{name}/usage", Tags: []string{"processes"}, Summary: "Tell what an app takes of the machine now"},
+		func(ctx context.Context, in *AppIn) (*body[client.UsageNow], error) {
+			u, err := s.Apps.UsageNow(ctx, in.Name)
 			if err != nil {
 				return nil, err
 			}
-			out := client.Usage{App: u.App, At: u.At, MilliCPU: u.MilliCPU, MemoryBytes: u.MemoryBytes, Replicas: make([]client.ReplicaUsage, len(u.Replicas))}
+			out := client.UsageNow{App: u.App, At: u.At, MilliCPU: u.MilliCPU, MemoryBytes: u.MemoryBytes, Replicas: make([]client.ReplicaUsage, len(u.Replicas))}
 			for i, r := range u.Replicas {
 				out.Replicas[i] = client.ReplicaUsage(r)
 			}

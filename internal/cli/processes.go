@@ -58,9 +58,9 @@ func (p *program) appsUsage() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all := []client.Usage{}
+			all := []client.UsageNow{}
 			for _, name := range args {
-				u, err := api.Usage(c.Context(), name)
+				u, err := api.UsageNow(c.Context(), name)
 				if err != nil {
 					return err
 				}

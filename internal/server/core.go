@@ -117,6 +117,9 @@ func (c *core) open(ctx context.Context) error {
 	c.hub.SetPlatform(map[string]string{slipway.HostAPI: c.at.core, slipway.HostAuth: c.at.core, slipway.HostGit: c.at.core, slipway.HostRegistry: c.at.core})
 	c.people = people.New(people.Options{DB: c.db, Box: box, Hub: c.hub, Hosts: c.hosts, Log: c.log.With("part", "people")})
 	c.git = c.gitServer()
+	if err := c.git.Sweep(); err != nil {
+		c.log.WarnContext(ctx, "what cut-off pushes left could not be removed", "error", err)
+	}
 	c.apps = apps.New(apps.Options{
 		DB: c.db, Engine: c.engine, Build: buildWithTools{c.build}, Router: c.hub, Box: box, Hosts: c.hosts, Log: c.log.With("part", "apps"),
 		Data: c.data.Core(), PlatformPort: platformPort, Limits: apps.Limits{MemoryMB: c.cfg.AppMemoryMB, Silent: time.Duration(c.cfg.AppSilentSeconds) * time.Second},

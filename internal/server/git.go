@@ -98,6 +98,14 @@ func (c *core) keepRepo(ctx context.Context, repo string, out io.Writer) error {
 // receive makes a deploy of a push and shows how it goes. The deploy goes on
 // when nobody watches any more.
 func (c *core) receive(ctx context.Context, repo string, push gitd.Push, out io.Writer) error {
+	apart, err := push.Submodules(ctx)
+	if err != nil {
+		return err
+	}
+	if len(apart) > 0 {
+		fmt.Fprintf(out, "warning: git submodules are not part of a push, so the app gets an empty folder for %s: "+
+			"commit the files themselves (git rm --cached PATH, remove PATH/.git, git add PATH), or name a package in the requirements\n", strings.Join(apart, ", "))
+	}
 	archive, err := push.Archive(ctx)
 	if err != nil {
 		return err

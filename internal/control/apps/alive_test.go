@@ -42,14 +42,14 @@ func TestUsageNow(t *testing.T) {
 	r := newRig(t).start()
 	r.create("iris")
 	r.live(r.push("iris"))
-	u := must[apps.Usage](t)(r.Usage(r.as("alice"), "iris"))
+	u := must[apps.UsageNow](t)(r.UsageNow(r.as("alice"), "iris"))
 	if u.App != "iris" || u.At.IsZero() || u.MemoryBytes <= 0 || u.MilliCPU <= 0 || len(u.Replicas) != 1 {
 		t.Fatalf("usage is %+v", u)
 	}
 	if w := u.Replicas[0]; w.Process != "web" || w.Release != 1 || w.State != apps.ReplicaRunning || w.MemoryBytes != u.MemoryBytes || w.MemoryLimit != 1024<<20 || w.PIDs <= 0 {
 		t.Errorf("its replica is %+v", w)
 	}
-	if _, err := r.Usage(r.as("bob"), "iris"); err == nil {
+	if _, err := r.UsageNow(r.as("bob"), "iris"); err == nil {
 		t.Error("bob sees what alice's app takes")
 	}
 }

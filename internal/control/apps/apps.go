@@ -71,6 +71,7 @@ type Limits struct {
 	Task      time.Duration // predeploy and postdeploy: 15 min
 	Releases  int           // whose files are kept: 20
 	Silent    time.Duration // a replica of web that answers nothing for that long is restarted: 120 s; less than 0 = never
+	Delete    time.Duration // a deletion is waited for: 3 s; it goes on all the same
 	Resync    time.Duration // the loop looks without a hint: 10 s
 	KeepLayer time.Duration // unused layers stay for: 24 h
 	Sample    time.Duration // between two looks at what replicas use: 20 s
@@ -88,7 +89,7 @@ func (l Limits) withDefaults() Limits {
 	return Limits{
 		MemoryMB: or(l.MemoryMB, 1024), Replicas: or(l.Replicas, 10), Builds: or(l.Builds, 2),
 		Start: or(l.Start, 120*time.Second), Drain: or(l.Drain, 5*time.Second), Task: or(l.Task, 15*time.Minute),
-		Releases: or(l.Releases, 20), Resync: or(l.Resync, 10*time.Second), Silent: or(l.Silent, 120*time.Second), KeepLayer: or(l.KeepLayer, 24*time.Hour),
+		Releases: or(l.Releases, 20), Resync: or(l.Resync, 10*time.Second), Silent: or(l.Silent, 120*time.Second), Delete: or(l.Delete, 3*time.Second), KeepLayer: or(l.KeepLayer, 24*time.Hour),
 		Sample: or(l.Sample, 20*time.Second),
 	}
 }

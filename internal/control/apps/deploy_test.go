@@ -111,6 +111,9 @@ func TestFailuresKeepTheOldRelease(t *testing.T) {
 			if end.State != tt.state || !strings.Contains(end.Reason, tt.reason) {
 				t.Errorf("the deploy is %s: %q; lines %q", end.State, end.Reason, lines)
 			}
+			if said := slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "not well yet: GET / answered 502") }); said != (name == "sick") {
+				t.Errorf("what is wrong meanwhile: %q", lines)
+			}
 			if last := end.Steps[len(end.Steps)-1]; last.State != slipway.StepFailed {
 				t.Errorf("the last step is %+v", last)
 			}

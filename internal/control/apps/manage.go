@@ -56,6 +56,9 @@ func (s *Service) Create(ctx context.Context, in CreateApp) (slipway.App, error)
 	}}
 	app.Sealed = s.Box.Seal([]byte(secret.Random(32).Reveal()), secretPurpose(app.ID))
 	err = s.DB.Update(ctx, func(tx *store.Tx) error {
+		if old, err := tx.AppByName(name); err == nil && old.Deleting {
+			return errs.Conflict("the app that was called %s is still being removed: try again in a moment", name)
+		}
 		d, err := tx.Defaults()
 		if err != nil {
 			return err
@@ -227,8 +230,9 @@ func (s *Service) Unshare(ctx context.Context, name, user string) error {
 }
 
 // Delete removes an app with its replicas, files, volumes, variables and
-// releases; confirm repeats its name. It returns when nothing is left, or with
-// ctx: the removal then goes on.
+// releases; confirm repeats its name. From the start nobody sees the app any
+// more. It returns when nothing is left, or after Limits.Delete, or with ctx: the
+// removal then goes on, and its name is free at the end.
 func (s *Service) Delete(ctx context.Context, name, confirm string) error {
 	if err := s.view(ctx, access.OwnApp, name, nil); err != nil {
 		return err
@@ -258,6 +262,9 @@ func (s *Service) Delete(ctx context.Context, name, confirm string) error {
 		return err
 	}
 	s.cancelRuns(app.ID)
+	caller := ctx
+	ctx, cancel := context.WithTimeout(ctx, s.Limits.Delete)
+	defer cancel()
 	for {
 		rung := s.bell.listen()
 		err := s.DB.View(ctx, func(tx *store.Tx) error {
@@ -267,10 +274,13 @@ func (s *Service) Delete(ctx context.Context, name, confirm string) error {
 		if errs.Is(err, errs.KindNotFound) {
 			return nil
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			err = wait(ctx, rung, s.Limits.Resync)
 		}
-		if err := wait(ctx, rung, s.Limits.Resync); err != nil {
+		if err != nil && ctx.Err() != nil {
+			return caller.Err() // an app that does not end at TERM holds up nobody
+		}
+		if err != nil {
 			return err
 		}
 	}

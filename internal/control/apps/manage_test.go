@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/dial"
@@ -294,6 +295,41 @@ func TestDeleteLeavesNothing(t *testing.T) {
 		t.Error(err)
 	}
 	r.create("iris") // the name is free
+}
+
+// TestDeleteDoesNotWaitForTheStubborn: an app that ignores TERM is gone for
+// everybody at once, and its name is free when it has been killed.
+func TestDeleteDoesNotWaitForTheStubborn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.opt.Limits.Delete = time.Millisecond
+	r.build.plan.Procfile = map[string]string{"web": "stubborn"}
+	r.start()
+	r.create("iris")
+	r.live(r.push("iris"))
+	ctx := r.as("alice")
+	if err := r.Delete(ctx, "iris", "iris"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.Get(ctx, "iris")
+	wantKind(t, err, errs.KindNotFound)
+	snap := must[engine.Snapshot](t)(r.fake.Observe(t.Context()))
+	if len(snap.Workloads) == 0 {
+		t.Fatal("the deletion waited")
+	}
+	if _, err := r.Create(ctx, apps.CreateApp{Name: "iris"}); !errs.Is(err, errs.KindConflict) || !strings.Contains(err.Error(), "still being removed") {
+		t.Errorf("a name that is not free yet: %v", err)
+	}
+	r.eventually("the name is free", func() bool {
+		// As KILL does, which may come before TERM is sent: then it starts again.
+		for _, w := range must[engine.Snapshot](t)(r.fake.Observe(t.Context())).Workloads {
+			for _, i := range w.Replicas {
+				_ = r.fake.Inject(i.ID, engine.Exit{Code: 137, Signal: 9}) // it may be gone by now
+			}
+		}
+		_, err := r.Create(ctx, apps.CreateApp{Name: "iris"})
+		return err == nil
+	})
 }
 
 func TestLogsFollowOverReleases(t *testing.T) {

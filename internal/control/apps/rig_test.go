@@ -65,7 +65,7 @@ func newRig(t *testing.T) *rig {
 	r.opt = apps.Options{
 		DB: db, Engine: r.fake, Build: r.build, Router: r.router, Box: box, Hosts: slipway.Hosts{Scheme: "https", Base: "slipway.test"},
 		Log: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn})), Data: dir, PlatformPort: 7500,
-		Limits: apps.Limits{Drain: 20 * time.Millisecond, Resync: 100 * time.Millisecond, Start: 5 * time.Second},
+		Limits: apps.Limits{Drain: 20 * time.Millisecond, Resync: 100 * time.Millisecond, Start: 5 * time.Second, Delete: time.Minute},
 	}
 	r.person("alice", slipway.RoleLicensed)
 	r.person("bob", slipway.RoleLicensed)
@@ -245,6 +245,9 @@ func program(ctx context.Context, p *fake.Proc) engine.Exit {
 	case "deaf":
 		_ = p.Listener.Close()
 		return fake.Wait(ctx, p)
+	case "stubborn": // serves, and ignores TERM
+		p.TERM = nil
+		return fake.Handler(http.NotFoundHandler())(ctx, p)
 	case "fades": // its first life falls silent after a few answers
 		if _, lived := faded.LoadOrStore(p.Workload.ID, true); lived {
 			return fake.Handler(http.NotFoundHandler())(ctx, p)

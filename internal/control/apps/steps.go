@@ -211,6 +211,7 @@ func (v view) workload(ref engine.Ref) *engine.WorkloadStatus {
 
 // check waits until every web replica of the new release has answered.
 func (r *run) check(ctx context.Context) error {
+	told := ""
 	for {
 		rung := r.s.bell.listen()
 		v, want, err := r.look(ctx)
@@ -240,10 +241,26 @@ func (r *run) check(ctx context.Context) error {
 		if !r.s.now().Before(r.d.Deadline) {
 			return r.late(ctx, v)
 		}
+		// An app that has not opened its port yet is starting; one that answers
+		// wrongly may do so until the end.
+		if why := v.failure(r.d.Release); why != "" && why != notBound && why != told {
+			told = why
+			r.line("not well yet: %s", why)
+		}
 		if err := wait(ctx, rung, time.Second); err != nil {
 			return err
 		}
 	}
+}
+
+// failure is what is wrong with a replica of web of the release, if any.
+func (v view) failure(release int) (why string) {
+	for ref, f := range v.failures {
+		if _, n, _ := plan.Parse(ref.Ref); n == release && f > why { // one of several, the same each time
+			why = f
+		}
+	}
+	return why
 }
 
 // verdict is what the replicas of the new release look like.

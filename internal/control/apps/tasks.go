@@ -374,12 +374,7 @@ func (r *run) showTail(ctx context.Context, ref engine.Ref) []string {
 
 // late fails a deploy whose replicas did not answer in time.
 func (r *run) late(ctx context.Context, v view) error {
-	why := "it did not come up"
-	for ref, f := range v.failures {
-		if _, n, _ := plan.Parse(ref.Ref); n == r.d.Release && f != "" {
-			why = f
-		}
-	}
+	why := or(v.failure(r.d.Release), "it did not come up")
 	r.showTail(ctx, plan.Workload(string(r.d.App), "web", r.d.Release))
 	if why == notBound {
 		why = fmt.Sprintf("%s: nothing listens on port %d; the command of web must listen on $PORT", notBound, appPort)

@@ -10,8 +10,8 @@ import (
 	"slipway.dev/slipway/internal/engine"
 )
 
-// Usage is what an app takes of the machine now, of all its releases.
-type Usage struct {
+// UsageNow is what an app takes of the machine now, of all its releases.
+type UsageNow struct {
 	App         string
 	At          time.Time
 	MilliCPU    int64 // thousandths of a core
@@ -96,13 +96,13 @@ func (m *meter) read(all []engine.Usage) (ok bool) {
 	return ok
 }
 
-// Usage tells what an app takes of the machine now.
-func (s *Service) Usage(ctx context.Context, name string) (Usage, error) {
+// UsageNow tells what an app takes of the machine now.
+func (s *Service) UsageNow(ctx context.Context, name string) (UsageNow, error) {
 	list, err := s.Processes(ctx, name)
 	if err != nil {
-		return Usage{}, err
+		return UsageNow{}, err
 	}
-	out := Usage{App: name, At: s.now(), Replicas: []ReplicaUsage{}}
+	out := UsageNow{App: name, At: s.now(), Replicas: []ReplicaUsage{}}
 	for _, p := range list {
 		for _, r := range p.Instances {
 			out.Replicas = append(out.Replicas, ReplicaUsage{

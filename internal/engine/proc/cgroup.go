@@ -67,6 +67,18 @@ func (c cgroups) parent(controller string) string {
 	return filepath.Join(cgroupRoot, controller, cgroupParent)
 }
 
+// drop removes the parents, unless there are sandboxes below.
+func (c cgroups) drop() {
+	if c.unified {
+		_ = os.Remove(c.parent("")) // fails when it is in use
+		return
+	}
+	dirs, _ := os.ReadDir(cgroupRoot)
+	for _, d := range dirs {
+		_ = os.Remove(c.parent(d.Name()))
+	}
+}
+
 // oomFile counts the kills for lack of memory; relative to parent("memory").
 func (c cgroups) oomFile(cid string) string {
 	if c.unified {

@@ -2,10 +2,13 @@ package proc
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -61,6 +64,25 @@ func writeFirewall(nameservers []string) error {
 
 	rule = chain("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 	rule(from, notTo, []expr.Any{&expr.Masq{}})
+	return c.Flush()
+}
+
+// dropFirewall removes the table, unless sandboxes of another engine need it.
+func dropFirewall() error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(links, func(l netlink.Link) bool { return strings.HasPrefix(l.Attrs().Name, vethPrefix) }) {
+		return nil
+	}
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: "slipway"}
+	c.AddTable(table) // so that there is one to delete
+	c.DelTable(table)
 	return c.Flush()
 }
 

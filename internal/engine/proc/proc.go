@@ -63,6 +63,7 @@ type Engine struct {
 	slirp    *slirp // its network, or nil
 	group    *loop.Group
 	locked   *os.File      // keeps other engines out
+	shared   *os.File      // says that this one runs; nil when nobody can tell
 	slots    chan struct{} // bounds starts at once
 	layers   *layers
 
@@ -149,6 +150,9 @@ func (e *Engine) prepare() error {
 	if e.rootless != nil {
 		e.withoutRoot()
 		return errors.Join(e.writeEtc(), e.load())
+	}
+	if err := e.share(); err != nil {
+		return err
 	}
 	e.cg = findCgroups()
 	if why := e.cg.prepare(); why != "" {
@@ -263,8 +267,10 @@ func (e *Engine) installInit() error {
 // Close ends the engine's own work. Sandboxes go on. Closing twice is harmless.
 func (e *Engine) Close() error {
 	err := e.group.Stop()
-	if cerr := e.locked.Close(); !errors.Is(cerr, os.ErrClosed) {
-		err = errors.Join(err, cerr)
+	for _, f := range []*os.File{e.shared, e.locked} {
+		if cerr := f.Close(); f != nil && !errors.Is(cerr, os.ErrClosed) {
+			err = errors.Join(err, cerr)
+		}
 	}
 	return err
 }

@@ -304,6 +304,53 @@ func TestLargePush(t *testing.T) {
 	contains(t, out, "exceeds maximum allowed size")
 }
 
+// TestSubmodules: their files are not in a push, which must be told.
+func TestSubmodules(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var found []string
+	w.srv.Receive = func(ctx context.Context, _ string, p gitd.Push, _ io.Writer) (err error) {
+		found, err = p.Submodules(ctx)
+		return err
+	}
+	dir := w.work("main", map[string]string{"a": "1"})
+	w.must(dir, "push", w.remote("alice", "apart"), "main")
+	if len(found) != 0 {
+		t.Errorf("found %q where there are none", found)
+	}
+	w.must(dir, "update-index", "--add", "--cacheinfo", "160000,"+strings.Repeat("1", 40)+",lib/other")
+	w.must(dir, "commit", "-q", "-m", "a submodule")
+	w.must(dir, "push", w.remote("alice", "apart"), "main")
+	if len(found) != 1 || found[0] != "lib/other" {
+		t.Errorf("found %q", found)
+	}
+}
+
+// TestSweep: what a push left that was cut off goes, one under way stays.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	old, young := filepath.Join(w.srv.Root, "a.git", "objects", "tmp_objdir-incoming-1"), filepath.Join(w.srv.Root, "a.git", "objects", "tmp_objdir-incoming-2")
+	for _, d := range []string{old, young} {
+		if err := os.MkdirAll(filepath.Join(d, "pack"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := time.Now().Add(-2 * time.Hour)
+	if err := os.Chtimes(old, before, before); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.srv.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Error(err)
+	}
+}
+
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); {

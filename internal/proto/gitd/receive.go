@@ -277,6 +277,23 @@ func (p Push) git(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// Submodules lists the paths whose files are in other repositories: they are
+// in no archive. It works during Receive only.
+func (p Push) Submodules(ctx context.Context) ([]string, error) {
+	out, err := p.git(ctx, "ls-tree", "-r", "-z", p.Commit).Output()
+	if err != nil {
+		return nil, gitFailed(err)
+	}
+	var paths []string
+	for entry := range strings.SplitSeq(string(out), "\x00") {
+		what, path, _ := strings.Cut(entry, "\t")
+		if strings.HasPrefix(what, "160000 ") {
+			paths = append(paths, strings.ToValidUTF8(path, "�"))
+		}
+	}
+	return paths, nil
+}
+
 // Archive streams the pushed files as tar. It works during Receive only.
 func (p Push) Archive(ctx context.Context) (io.ReadCloser, error) {
 	cmd := p.git(ctx, "archive", "--format=tar", p.Commit)
