@@ -36,7 +36,7 @@ func (p *program) psCommand() *cobra.Command {
 						}
 						rows = append(rows, []string{
 							pr.Name, strconv.Itoa(r.Index), state, release(r.Release), when(r.Since),
-							strconv.Itoa(r.Restarts), percent(r.MilliCPU), megabytes(r.MemoryBytes), pr.Command,
+							strconv.Itoa(r.Restarts), ofCore(r.MilliCPU), megabytes(r.MemoryBytes), pr.Command,
 						})
 					}
 				}
@@ -69,10 +69,10 @@ func (p *program) appsUsage() *cobra.Command {
 			return p.print(all, func() {
 				rows := [][]string{}
 				for _, u := range all {
-					rows = append(rows, []string{u.App, "", "", percent(u.MilliCPU), megabytes(u.MemoryBytes), "", ""})
+					rows = append(rows, []string{u.App, "", "", ofCore(u.MilliCPU), megabytes(u.MemoryBytes), "", ""})
 					for _, r := range u.Replicas {
 						rows = append(rows, []string{
-							"", fmt.Sprintf("%s.%d", r.Process, r.Index), release(r.Release), percent(r.MilliCPU),
+							"", fmt.Sprintf("%s.%d", r.Process, r.Index), release(r.Release), ofCore(r.MilliCPU),
 							megabytes(r.MemoryBytes), megabytes(r.MemoryLimit), strconv.FormatInt(r.PIDs, 10),
 						})
 					}
@@ -83,8 +83,8 @@ func (p *program) appsUsage() *cobra.Command {
 	}
 }
 
-// percent of one core.
-func percent(milliCPU int64) string { return fmt.Sprintf("%d %%", (milliCPU+5)/10) }
+// ofCore is percent of one core.
+func ofCore(milliCPU int64) string { return fmt.Sprintf("%d %%", (milliCPU+5)/10) }
 
 func megabytes(n int64) string {
 	if n == 0 {
