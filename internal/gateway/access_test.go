@@ -309,7 +309,6 @@ func TestRouting(t *testing.T) {
 		{"http://elsewhere.example/", "", "", 404},
 		{"http://admin-" + base + "/", "", "", 404},
 		{"http://ws-" + base + "/", "", "", 404},
-		{"http://registry-" + base + "/v2/", "", "", 404},
 	} {
 		got := r.ask("GET", c.url)
 		if got.StatusCode != c.status || got.Header.Get("Location") != c.location || got.Header.Get("X-Uri") != c.uri {
@@ -331,7 +330,7 @@ func TestRouting(t *testing.T) {
 func TestPlatformHosts(t *testing.T) {
 	r := start(t)
 	s := r.app("stand-in", echo)
-	for _, kind := range []string{"api", "auth", "git"} {
+	for _, kind := range []string{"api", "auth", "git", "registry"} {
 		host := kind + "-" + base
 		r.change(func(p *link.Policy) { p.Platform = map[string]string{kind: "tcp://" + s.Listener.Addr().String()} })
 		got := r.send("POST", "http://"+host+"/v1/x?y=%2F", strings.NewReader("data"),

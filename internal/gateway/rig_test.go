@@ -250,7 +250,7 @@ func (r *rig) raw(text string) string {
 	if _, err := io.WriteString(c, text); err != nil {
 		r.t.Fatal(err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(3 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	out, err := io.ReadAll(c)
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() {

@@ -49,7 +49,7 @@ func (r *rig) socket(ctx context.Context, url string, headers ...string) (*webso
 
 func expect(t *testing.T, c *websocket.Conn, want string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, b, err := c.Read(ctx)
 	if err != nil || string(b) != want {
