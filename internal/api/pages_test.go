@@ -387,6 +387,35 @@ func TestSystemLimits(t *testing.T) {
 	}
 }
 
+// The platform is as its worst part is.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	r := apitest.New(t)
+	root := r.Client(t, "root")
+	part := func(name, state string) client.Part { return client.Part{Name: name, State: state, Detail: "in words"} }
+	for _, tt := range []struct {
+		parts []client.Part
+		state string
+	}{
+		{nil, "ok"},
+		{[]client.Part{part("database", "ok"), part("gateway", "ok")}, "ok"},
+		{[]client.Part{part("disk", "warning"), part("gateway", "ok")}, "warning"},
+		{[]client.Part{part("disk", "warning"), part("gateway", "down")}, "down"},
+		{[]client.Part{part("gateway", "down"), part("disk", "warning")}, "down"},
+	} {
+		r.SetParts(tt.parts...)
+		h, err := root.Health(t.Context())
+		ok(t, err)
+		if h.State != tt.state || len(h.Parts) != 2+len(tt.parts) || h.Parts[0].Name != "core" || h.Parts[1].Name != "engine" || !slices.Equal(h.Parts[2:], tt.parts) {
+			t.Errorf("%+v, wanted %+v", h, tt)
+		}
+	}
+	_, err := r.Client(t, "ada").Health(t.Context())
+	if !errs.Is(err, errs.KindDenied) {
+		t.Errorf("one who does not administer: %v", err)
+	}
+}
+
 func tarOf(t *testing.T, files map[string]string) io.Reader {
 	t.Helper()
 	var buf bytes.Buffer

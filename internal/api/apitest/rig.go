@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"slipway.dev/slipway"
@@ -39,7 +40,11 @@ type Rig struct {
 	Log    *Log
 
 	tokens map[string]string
+	parts  atomic.Pointer[[]client.Part]
 }
+
+// SetParts says how the parts of the platform are that the core reports.
+func (r *Rig) SetParts(parts ...client.Part) { r.parts.Store(&parts) }
 
 // Log keeps what was logged.
 type Log struct {
@@ -90,6 +95,7 @@ func New(t testing.TB) *Rig {
 	t.Helper()
 	dir := t.TempDir()
 	r := &Rig{Log: &Log{}, tokens: map[string]string{}, Hosts: slipway.Hosts{Scheme: "http", Base: "slipway.localhost"}}
+	r.SetParts()
 	log := slog.New(slog.NewTextHandler(r.Log, nil))
 	db, err := store.Open(t.Context(), filepath.Join(dir, "slipway.db"))
 	check(t, err)
@@ -107,6 +113,7 @@ func New(t testing.TB) *Rig {
 	group.Go("apps", r.Apps.Run)
 	s := httptest.NewServer(api.New(api.Options{
 		Apps: r.Apps, People: r.People, Settings: &settings.Service{DB: db, Changed: r.Apps.PlatformChanged}, Engine: r.Engine, Source: builder, Hosts: r.Hosts, Version: "test", MaxUpload: 1 << 20, Log: log,
+		Health: func(context.Context) []client.Part { return *r.parts.Load() },
 	}))
 	r.URL = s.URL
 	t.Cleanup(func() {
