@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/errs"
@@ -101,10 +102,14 @@ func TestFailuresKeepTheOldRelease(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			r.opt.Limits.Start = 700 * 1e6
 			r.start()
 			r.create("iris")
-			r.live(r.push("iris"))
+			r.settled(r.live(r.push("iris")).ID)
+			if name == "port" || name == "sick" { // nothing but time tells
+				r.stop()
+				r.opt.Limits.Start = 3 * time.Second
+				r.start()
+			}
 			r.build.set(tt.set)
 			d := r.push("iris")
 			lines, end := r.follow(d)

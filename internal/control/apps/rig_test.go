@@ -31,6 +31,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience is for how long tests wait for what must come, on the busiest machine.
+const patience = 2 * time.Minute
+
 // rig is a service on a real database, with an engine in memory.
 type rig struct {
 	t      *testing.T
@@ -65,7 +68,7 @@ func newRig(t *testing.T) *rig {
 	r.opt = apps.Options{
 		DB: db, Engine: r.fake, Build: r.build, Router: r.router, Box: box, Hosts: slipway.Hosts{Scheme: "https", Base: "slipway.test"},
 		Log: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn})), Data: dir, PlatformPort: 7500,
-		Limits: apps.Limits{Drain: 20 * time.Millisecond, Resync: 100 * time.Millisecond, Start: 5 * time.Second, Delete: time.Minute},
+		Limits: apps.Limits{Drain: 20 * time.Millisecond, Resync: 100 * time.Millisecond, Start: time.Minute, Delete: time.Minute},
 	}
 	r.person("alice", slipway.RoleLicensed)
 	r.person("bob", slipway.RoleLicensed)
@@ -164,7 +167,7 @@ func (r *rig) push(name string) slipway.Deploy {
 // follow returns the lines and the end of a deploy.
 func (r *rig) follow(d slipway.Deploy) ([]string, slipway.Deploy) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.as("alice"), 20*time.Second)
+	ctx, cancel := context.WithTimeout(r.as("alice"), patience)
 	defer cancel()
 	var lines []string
 	var end *slipway.Deploy
@@ -200,7 +203,7 @@ func (r *rig) live(d slipway.Deploy) slipway.Deploy {
 
 func (r *rig) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for !ok() {
 		if loop.Sleep(ctx, 5*time.Millisecond) != nil {
@@ -228,9 +231,9 @@ func wantKind(t *testing.T, err error, k errs.Kind) {
 	}
 }
 
-// program plays all programs by the command.
 var faded sync.Map // refs of workloads
 
+// program plays all programs by the command.
 func program(ctx context.Context, p *fake.Proc) engine.Exit {
 	if p.Task != nil {
 		return task(ctx, p)
