@@ -48,7 +48,7 @@ type halfCloser interface {
 }
 
 func forward(ctx context.Context, in halfCloser, endpoint string) {
-	defer in.Close() //nolint:errcheck // both ends are done
+	defer in.Close()
 	dctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	c, err := dial.Dial(dctx, endpoint)
 	cancel()
@@ -56,7 +56,7 @@ func forward(ctx context.Context, in halfCloser, endpoint string) {
 		return
 	}
 	out := c.(halfCloser)
-	defer out.Close() //nolint:errcheck // both ends are done
+	defer out.Close()
 	_ = loop.Run(ctx, func(context.Context) error {
 		_, err := io.Copy(out, in)
 		return errors.Join(err, out.CloseWrite())

@@ -67,7 +67,7 @@ func (f *front) accept(g *loop.Group, l net.Listener) error {
 			p, speaksTLS, err := peek(c, f.timeout)
 			switch {
 			case err != nil:
-				c.Close() //nolint:errcheck // it said nothing
+				c.Close()
 			case speaksTLS:
 				f.shake(ctx, tls.Server(p, f.tls))
 			default:

@@ -35,7 +35,7 @@ func peek(c net.Conn, timeout time.Duration) (conn *peekedConn, speaksTLS bool, 
 // sendToTLS answers plain HTTP where TLS is spoken: the one request is sent to
 // the same address with https. It carries nothing of us, so nothing is lost.
 func (s *Server) sendToTLS(c *peekedConn) {
-	defer c.Close() //nolint:errcheck // the answer is sent, or the client has gone
+	defer c.Close()
 	if c.SetDeadline(time.Now().Add(s.HeadTimeout)) != nil {
 		return
 	}
@@ -46,7 +46,7 @@ func (s *Server) sendToTLS(c *peekedConn) {
 	host, ok := hostName(r.Host)
 	p := s.Policy.Policy()
 	if !ok || p == nil || !plainPath(requestPath(r.RequestURI)) {
-		io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") //nolint:errcheck // the client has gone
+		io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 		return
 	}
 	if p.Hosts.Port != "" {

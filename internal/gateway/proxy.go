@@ -241,7 +241,7 @@ func (s *Server) proxyFailed(w http.ResponseWriter, r *http.Request, err error) 
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8") // git shows it to the person
 			w.Header().Set("Retry-After", "5")
 			w.WriteHeader(http.StatusServiceUnavailable)
-			io.WriteString(w, "The platform is restarting. Nothing was changed: try again in a moment.\n") //nolint:errcheck // the client has gone
+			io.WriteString(w, "The platform is restarting. Nothing was changed: try again in a moment.\n")
 			return
 		}
 		s.away(w, r)

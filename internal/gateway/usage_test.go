@@ -24,9 +24,7 @@ func TestUsageIsReported(t *testing.T) {
 			for _, u := range list {
 				sum.App = u.App
 				sum.Requests, sum.Errors, sum.Refused = sum.Requests+u.Requests, sum.Errors+u.Errors, sum.Refused+u.Refused
-				for _, n := range u.Latency {
-					sum.Latency = append(sum.Latency, n)
-				}
+				sum.Latency = append(sum.Latency, u.Latency...)
 				for _, id := range u.Viewers {
 					people[id] = true
 				}

@@ -76,7 +76,7 @@ func (i *Images) store(ctx context.Context, name, at string, r io.Reader, kept b
 	if err != nil {
 		return layer{}, err
 	}
-	defer sp.Close()
+	defer func() { _ = sp.Close() }()
 	if err := i.pack(ctx, &l, func(w io.Writer) error { return sp.write(ctx, w, at) }); err != nil {
 		return layer{}, err
 	}

@@ -29,7 +29,8 @@ func (i *Installer) Address(ctx context.Context, p *Plan) (string, error) {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &s); err != nil {
 		return "", err
 	}
-	for _, at := range s.Status.LoadBalancer.Ingress {
+	if ingress := s.Status.LoadBalancer.Ingress; len(ingress) > 0 {
+		at := ingress[0]
 		if at.Hostname != "" {
 			return at.Hostname, nil
 		}

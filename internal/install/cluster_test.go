@@ -81,7 +81,7 @@ func makeReady(ctx context.Context, c *kubernetes.Clientset, v install.Values) {
 			_, _ = c.AppsV1().StatefulSets(v.Namespace).Patch(ctx, s.Name, types.MergePatchType, b, metav1.PatchOptions{}, "status")
 		}
 	}
-	if l, err := c.AppsV1().DaemonSets(v.Namespace + "-pull").List(ctx, metav1.ListOptions{}); err == nil {
+	if l, err := c.AppsV1().DaemonSets(v.Namespace+"-pull").List(ctx, metav1.ListOptions{}); err == nil {
 		for _, d := range l.Items {
 			b := patch(d.Generation, map[string]any{
 				"currentNumberScheduled": 2, "desiredNumberScheduled": 2, "numberReady": 2, "numberAvailable": 2, "updatedNumberScheduled": 2, "numberMisscheduled": 0,

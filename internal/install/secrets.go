@@ -146,7 +146,7 @@ func (p *plan) fillCore() error {
 	s := p.secrets[secretCore]
 	if len(s[keySeal]) == 0 {
 		s[keySeal] = make([]byte, sealBytes)
-		rand.Read(s[keySeal]) //nolint:errcheck // crypto/rand does not fail
+		rand.Read(s[keySeal])
 	}
 	if p.Database.Bundled() {
 		db := p.secrets[secretDatabase]

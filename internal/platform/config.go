@@ -161,8 +161,8 @@ var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
 
 var baseDomain = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$`)
 
-// Complete fills in the defaults and checks everything, all problems at once.
-func (c *Config) Complete() error {
+// defaults fills in what is not set and depends on nothing that must be checked.
+func (c *Config) defaults() {
 	def := func(p *string, v string) {
 		if *p == "" {
 			*p = v
@@ -202,7 +202,11 @@ func (c *Config) Complete() error {
 	if c.AppSilentSeconds == 0 {
 		c.AppSilentSeconds = 120
 	}
+}
 
+// Complete fills in the defaults and checks everything, all problems at once.
+func (c *Config) Complete() error {
+	c.defaults()
 	var bad []errs.Field
 	check := func(ok bool, name, format string, args ...any) {
 		if !ok {
@@ -219,7 +223,9 @@ func (c *Config) Complete() error {
 	check(c.Engine == EngineProc || c.Engine == EngineKube, "engine", "%q is neither proc nor kube", c.Engine)
 	_, port, err := net.SplitHostPort(c.Listen)
 	check(err == nil, "listen", "%q is not an address such as 0.0.0.0:8443", c.Listen)
-	def(&c.PublicPort, port)
+	if c.PublicPort == "" {
+		c.PublicPort = port
+	}
 	_, _, err = net.SplitHostPort(c.Metrics)
 	check(err == nil, "metrics", "%q is not an address such as 127.0.0.1:9090", c.Metrics)
 	check((c.TLS.CertFile == "") == (c.TLS.KeyFile == ""), "tls", "cert_file and key_file go together")
@@ -250,7 +256,9 @@ func (c *Config) Complete() error {
 	if c.Data, err = filepath.Abs(c.Data); err != nil {
 		check(false, "data", "%v", err)
 	}
-	def(&c.KeyFile, Folder(c.Data).Key())
+	if c.KeyFile == "" {
+		c.KeyFile = Folder(c.Data).Key()
+	}
 	return errs.Fields("the configuration has problems", bad...)
 }
 

@@ -81,7 +81,7 @@ func greeter(t *testing.T, cfg *tls.Config) (endpoint string, refused <-chan err
 			} else {
 				_, _ = io.WriteString(s, "hello")
 			}
-			s.Close()
+			_ = s.Close()
 		}
 	})
 	t.Cleanup(func() { l.Close(); _ = g.Stop() })
@@ -128,7 +128,7 @@ func TestPartsKnowEachOther(t *testing.T) {
 	c, err := tls.Dial("tcp", strings.TrimPrefix(endpoint, "tls://"), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // a stranger without certificate
 	if err == nil {
 		_, err = io.ReadAll(c)
-		c.Close()
+		_ = c.Close()
 	}
 	if err == nil {
 		t.Error("a stranger without a certificate is let in")

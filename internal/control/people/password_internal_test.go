@@ -20,7 +20,11 @@ func TestUnknownTakesAsLong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	s := New(Options{DB: db, Log: slog.New(slog.DiscardHandler)})
 	type work struct {
 		passes, memory, length uint32

@@ -86,7 +86,7 @@ func slimNode(o any) (any, error) {
 }
 
 // start runs the watches until life ends and waits until each has told all.
-func (c *cache) start(ctx, life context.Context) error { //nolint:revive // two contexts: of the wait, of the watches
+func (c *cache) start(ctx, life context.Context) error {
 	c.typed.Start(life.Done())
 	c.nodes.Start(life.Done())
 	c.meta.Start(life.Done())

@@ -44,7 +44,8 @@ func TestNamesAreValidAndUnique(t *testing.T) {
 }
 
 func TestUIDs(t *testing.T) {
-	if uid("a") == uid("b") || uid("a") != uid("a") || uid("a") < 100_000 || uid("a") > 1<<31 {
+	a, again := uid("a"), uid("a")
+	if a == uid("b") || a != again || a < 100_000 || a > 1<<31 {
 		t.Errorf("users %d and %d", uid("a"), uid("b"))
 	}
 }

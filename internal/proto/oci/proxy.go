@@ -69,6 +69,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			code = errcode.ErrorCodeUnavailable
 		case errs.KindNotFound:
 			code = errcode.ErrorCodeManifestUnknown
+		default:
 		}
 		_ = errcode.ServeJSON(w, code.WithMessage(errs.Message(err)))
 	}
