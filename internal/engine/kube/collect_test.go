@@ -1,7 +1,9 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"slipway.dev/slipway/internal/engine"
+	"slipway.dev/slipway/internal/engine/logfile"
 )
 
 // said is a log as the kubelet tells it: n lines at two a microsecond.
@@ -53,15 +56,24 @@ func feed(t *testing.T, path string, lines []string, torn string) {
 
 func readAll(t *testing.T, path string) []engine.LogLine {
 	t.Helper()
+	r, err := logfile.Open(engine.LogQuery{}, func() ([]logfile.File, bool, error) {
+		return []logfile.File{{Path: path, Older: path + ".1"}}, true, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
 	var all []engine.LogLine
-	r := &tail{path: path}
-	if err := r.read(func(l engine.LogLine) { all = append(all, l) }); err != nil {
-		t.Fatal(err)
+	for {
+		l, err := r.Next(t.Context())
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, l)
 	}
-	if err := r.close(); err != nil {
-		t.Fatal(err)
-	}
-	return all
 }
 
 // However often the copying is cut and begun again, with all that the kubelet
