@@ -25,7 +25,7 @@ type Replica struct {
 	State       string    `json:"state" doc:"starting, running, crashed or stopping."`
 	Since       time.Time `json:"since"`
 	Restarts    int       `json:"restarts,omitempty"`
-	Reason      string    `json:"reason,omitempty" doc:"How it ended last."`
+	Reason      string    `json:"reason,omitempty" doc:"What keeps it from starting, or how it ended last."`
 	MemoryBytes int64     `json:"memory_bytes,omitempty" doc:"Now."`
 	MilliCPU    int64     `json:"milli_cpu,omitempty" doc:"Now, in thousandths of a core."`
 	PIDs        int64     `json:"pids,omitempty" doc:"Processes and threads, now."`

@@ -209,6 +209,7 @@ type Replica struct {
 	Since     time.Time
 	Restarts  int
 	NotBefore time.Time // a dead replica waits until then
+	Waiting   string    // what keeps it from starting, such as no room; empty when it is only a matter of time
 	Endpoint  string    // opened by package dial; empty without a port
 	Exit      *Exit     // how it ended last; nil when it never did
 	Zone      string
@@ -274,7 +275,7 @@ type LogLine struct {
 }
 
 // LogReader yields lines in order of time within a replica. Next returns
-// io.EOF at the end.
+// io.EOF at the end. An end of ctx ends only the call: no line is lost.
 type LogReader interface {
 	Next(ctx context.Context) (LogLine, error)
 	io.Closer

@@ -136,6 +136,41 @@ func TestFailuresKeepTheOldRelease(t *testing.T) {
 	}
 }
 
+// A deploy says at once what its programs wait for, and at its deadline too.
+func TestDeploySaysWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
+	const why = "no node has room for it"
+	r := newRig(t).start()
+	r.create("iris")
+	for _, want := range []string{"it cannot start yet: " + why, "web cannot start yet: " + why} {
+		r.fake.Block(why)
+		d, seen := r.push("iris"), false
+		if err := r.Follow(r.as("alice"), d.ID, func(e apps.Event) error {
+			if strings.Contains(e.Line, want) && !seen {
+				seen = true
+				ps := must[[]apps.ProcessStatus](t)(r.Processes(r.as("alice"), "iris"))
+				if strings.HasPrefix(want, "web") && !slices.ContainsFunc(ps[0].Instances, func(i apps.Replica) bool { return i.Reason == why }) {
+					t.Errorf("the processes are %+v", ps)
+				}
+				r.fake.Block("")
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if end := r.settled(d.ID); !seen || end.State != slipway.DeployLive {
+			t.Errorf("said %q: %v; the deploy is %s: %s", want, seen, end.State, end.Reason)
+		}
+	}
+	r.stop()
+	r.opt.Limits.Start = 300 * time.Millisecond
+	r.start()
+	r.fake.Block(why)
+	if _, end := r.follow(r.push("iris")); end.State != slipway.DeployRolledBack || !strings.Contains(end.Reason, why) {
+		t.Errorf("the deploy is %s: %s", end.State, end.Reason)
+	}
+}
+
 func TestNewerSupersedesQueued(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).start()

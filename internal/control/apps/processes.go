@@ -41,7 +41,7 @@ type Replica struct {
 	State       string
 	Since       time.Time
 	Restarts    int
-	Reason      string // how it ended last
+	Reason      string // what keeps it from starting, or how it ended last
 	MemoryBytes int64
 	MilliCPU    int64 // now, in thousandths of a core
 	PIDs        int64
@@ -245,7 +245,10 @@ func replicaOf(r engine.Replica, release, stay int, ready bool, use taken) Repli
 	case r.Phase == engine.PhaseRunning && ready:
 		out.State = ReplicaRunning
 	}
-	if r.Exit != nil {
+	switch {
+	case r.Waiting != "":
+		out.Reason = r.Waiting
+	case r.Exit != nil:
 		out.Reason = exitReason(*r.Exit, 0)
 	}
 	return out

@@ -211,7 +211,7 @@ func (v view) workload(ref engine.Ref) *engine.WorkloadStatus {
 
 // check waits until every web replica of the new release has answered.
 func (r *run) check(ctx context.Context) error {
-	told := ""
+	told, waiting := "", ""
 	for {
 		rung := r.s.bell.listen()
 		v, want, err := r.look(ctx)
@@ -222,6 +222,7 @@ func (r *run) check(ctx context.Context) error {
 			return err
 		}
 		verdict := r.health(v, want)
+		r.tellWaiting(&waiting, verdict.waiting)
 		if verdict.dead != nil {
 			return r.explain(ctx, *verdict.dead)
 		}
@@ -239,7 +240,7 @@ func (r *run) check(ctx context.Context) error {
 			return r.to(ctx, slipway.DeploySwitching, verdict.detail, nil)
 		}
 		if !r.s.now().Before(r.d.Deadline) {
-			return r.late(ctx, v)
+			return r.late(ctx, v, verdict.waiting)
 		}
 		// An app that has not opened its port yet is starting; one that answers
 		// wrongly may do so until the end.
@@ -268,6 +269,7 @@ type verdict struct {
 	well     bool
 	detail   string
 	dead     *engine.Replica // it died before it was ready
+	waiting  string          // what keeps a replica from starting
 	warnings []string
 }
 
@@ -291,6 +293,9 @@ func (r *run) health(v view, want *plan.Release) verdict {
 		}
 		for i := range wl.Replicas {
 			rep := &wl.Replicas[i]
+			if rep.Waiting != "" {
+				out.waiting = fmt.Sprintf("%s cannot start yet: %s", p.Name, rep.Waiting)
+			}
 			switch {
 			case isWeb && rep.Exit != nil, rep.Restarts >= workerDies:
 				out.dead = rep

@@ -1,6 +1,7 @@
 package apps
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,9 +111,15 @@ func (r *run) copyLog(ctx context.Context, ref engine.Ref) error {
 		return err
 	}
 	defer l.Close()
-	skip := last.same
+	skip, waiting := last.same, ""
 	for {
-		line, err := l.Next(ctx)
+		line, err := r.nextLine(ctx, l)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			if err := r.taskWaits(ctx, ref, &waiting); err != nil {
+				return err
+			}
+			continue
+		}
 		if errors.Is(err, io.EOF) || errs.Is(err, errs.KindNotFound) {
 			return nil
 		}
@@ -128,6 +135,27 @@ func (r *run) copyLog(ctx context.Context, ref engine.Ref) error {
 		}
 		r.s.events.add(r.id, record{Line: line.Text, Task: ref.Name, Time: line.Time})
 	}
+}
+
+// nextLine waits for a line, but not so long that a task that cannot start goes
+// unnoticed.
+func (r *run) nextLine(ctx context.Context, l engine.LogReader) (engine.LogLine, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return l.Next(ctx)
+}
+
+func (r *run) taskWaits(ctx context.Context, ref engine.Ref, last *string) error {
+	t, err := r.s.findTask(ctx, ref)
+	if err != nil || t == nil {
+		return err
+	}
+	why := ""
+	if t.Replica.Waiting != "" {
+		why = "it cannot start yet: " + t.Replica.Waiting
+	}
+	r.tellWaiting(last, why)
+	return nil
 }
 
 // envBuild builds one environment for all deploys that wait for it.
@@ -372,9 +400,17 @@ func (r *run) showTail(ctx context.Context, ref engine.Ref) []string {
 	return tail
 }
 
+// tellWaiting says once what a deploy waits for.
+func (r *run) tellWaiting(last *string, why string) {
+	if why != "" && why != *last {
+		r.line("%s; waiting", why)
+	}
+	*last = why
+}
+
 // late fails a deploy whose replicas did not answer in time.
-func (r *run) late(ctx context.Context, v view) error {
-	why := or(v.failure(r.d.Release), "it did not come up")
+func (r *run) late(ctx context.Context, v view, waiting string) error {
+	why := cmp.Or(v.failure(r.d.Release), waiting, "it did not come up")
 	r.showTail(ctx, plan.Workload(string(r.d.App), "web", r.d.Release))
 	if why == notBound {
 		why = fmt.Sprintf("%s: nothing listens on port %d; the command of web must listen on $PORT", notBound, appPort)

@@ -84,6 +84,8 @@ type Engine struct {
 	volumes map[engine.Ref]*volume
 	wakes   map[int]func(engine.Ref)
 	nextID  int
+	blocked string        // why nothing starts
+	unblock chan struct{} // closed when it may
 }
 
 type volume struct {
@@ -127,6 +129,41 @@ func (e *Engine) SetProgram(p Program) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.opt.Program = p
+}
+
+// Block keeps what has not started yet from starting, and tells why; with ""
+// all may start.
+func (e *Engine) Block(why string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.unblock != nil {
+		close(e.unblock)
+		e.unblock = nil
+	}
+	if e.blocked = why; why != "" {
+		e.unblock = make(chan struct{})
+	}
+}
+
+// wait waits until the replica may start, or should end.
+func (e *Engine) wait(ctx context.Context, r *replica) {
+	for {
+		e.mu.Lock()
+		unblock := e.unblock
+		r.obs.Waiting = e.blocked
+		e.mu.Unlock()
+		if unblock == nil {
+			return
+		}
+		e.changed(r.obs.ID.Ref)
+		select {
+		case <-unblock:
+		case <-r.term:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Serve is the default program: a workload answers every request with 200, a

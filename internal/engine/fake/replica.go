@@ -71,6 +71,7 @@ func isClosed(c <-chan struct{}) bool {
 
 // once is one life of the program.
 func (e *Engine) once(ctx context.Context, ob *object, r *replica) (engine.Exit, error) {
+	e.wait(ctx, r)
 	if isClosed(r.term) {
 		return engine.Exit{}, nil
 	}

@@ -64,7 +64,9 @@ func (e *Engine) observe(s *engine.Snapshot, name string, k known) {
 	pods := e.indexed(name, w.Wanted)
 	for i := range w.Wanted {
 		if pods[i] == nil {
-			w.Replicas = append(w.Replicas, engine.Replica{ID: engine.ReplicaRef{Ref: k.ref, Index: i}, Phase: engine.PhasePending})
+			w.Replicas = append(w.Replicas, engine.Replica{
+				ID: engine.ReplicaRef{Ref: k.ref, Index: i}, Phase: engine.PhasePending, Waiting: unmade(e.cache.deployment(name)),
+			})
 		}
 	}
 	for i, p := range pods {
@@ -166,6 +168,9 @@ func (e *Engine) replica(id engine.ReplicaRef, p *corev1.Pod, port int) engine.R
 			r.NotBefore = r.Exit.At.Add(d)
 		}
 	}
+	if r.Phase == engine.PhasePending {
+		r.Waiting = waiting(p)
+	}
 	if port != 0 && p.Status.PodIP != "" {
 		r.Endpoint = "tcp://" + net.JoinHostPort(p.Status.PodIP, strconv.Itoa(port))
 	}
@@ -218,16 +223,29 @@ func (e *Engine) taskReplica(name string, k known) engine.Replica {
 		}
 		return r
 	}
-	pods := e.cache.podsOf(name)
-	if len(pods) == 0 {
+	p := e.taskPod(name, k)
+	if p == nil {
 		return r
 	}
-	o := e.replica(r.ID, pods[0], 0)
-	r.Since, r.Node, r.Zone = o.Since, o.Node, o.Zone
+	o := e.replica(r.ID, p, 0)
+	r.Since, r.Node, r.Zone, r.Waiting = o.Since, o.Node, o.Zone, o.Waiting
 	if k.began != "" {
 		r.Phase = engine.PhaseRunning
 	}
 	return r
+}
+
+// taskPod is the pod that was let go; before that, the first one. There may be
+// more, which are refused: a Job promises less than a Task.
+func (e *Engine) taskPod(name string, k known) *corev1.Pod {
+	pods := e.cache.podsOf(name)
+	slices.SortFunc(pods, func(a, b *corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+	for _, p := range pods {
+		if k.began == "" || strings.HasPrefix(k.began, string(p.UID)+"/") {
+			return p
+		}
+	}
+	return nil
 }
 
 func finished(j *batchv1.Job) bool {

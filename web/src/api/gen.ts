@@ -1626,7 +1626,7 @@ export interface components {
             index: number;
             /** Format: int64 */
             memory_bytes?: number;
-            /** @description How it ended last. */
+            /** @description What keeps it from starting, or how it ended last. */
             reason?: string;
             /** Format: int64 */
             release: number;
