@@ -296,7 +296,8 @@ func listen(t *testing.T, addr string) net.Listener {
 	return ln
 }
 
-func (l *lab) harness(t *testing.T, config *rest.Config) enginetest.Harness {
+// harness is an engine of its own, with its objects; change is for what differs.
+func (l *lab) harness(t *testing.T, config *rest.Config, change ...func(*kube.Options)) enginetest.Harness {
 	t.Helper()
 	sum := sha256.Sum256([]byte(t.Name()))
 	owner := "t-" + hex.EncodeToString(sum[:4])
@@ -306,6 +307,9 @@ func (l *lab) harness(t *testing.T, config *rest.Config) enginetest.Harness {
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Images: layers, Data: t.TempDir(), Config: config,
 		Namespace: l.ns, Platform: "kube-test-none", Owner: owner, Links: map[string]string{"platform": link}, Inbox: l.address(t),
 		From: []string{l.host + "/32"},
+	}
+	for _, fn := range change {
+		fn(&opt)
 	}
 	var last *kube.Engine
 	var end func()

@@ -59,10 +59,10 @@ func (e *Engine) podOf(id engine.ReplicaRef) *corev1.Pod {
 	if id.Ref.Kind != engine.KindTask {
 		return e.indexed(name, k.replicas)[id.Index]
 	}
-	if pods := e.cache.podsOf(name); len(pods) > 0 && id.Index == 0 {
-		return pods[0]
+	if id.Index != 0 {
+		return nil
 	}
-	return nil
+	return e.taskPod(name, k)
 }
 
 func (e *Engine) putEnv(ctx context.Context, p *corev1.Pod, file string, vars []engine.Var) error {

@@ -122,13 +122,14 @@ func (e *Engine) open() error {
 	if err := e.cache.start(ctx, e.group.Context()); err != nil {
 		return err
 	}
-	if err := e.applyPolicies(ctx); err != nil {
+	shut, err := e.applyPolicies(ctx)
+	if err != nil {
 		return err
 	}
 	for range 4 {
 		e.group.Go("reconcile", e.work)
 	}
-	e.group.Go("policies", e.watchNodes)
+	e.group.Go("policies", func(ctx context.Context) error { return e.watchNodes(ctx, shut) })
 	e.group.Go("logs", e.logs.sweep)
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -29,9 +30,17 @@ var localOnly = []string{"127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10"
 
 const nameOfNamespace = "kubernetes.io/metadata.name"
 
-// applyPolicies makes the policies as they should be.
-func (e *Engine) applyPolicies(ctx context.Context) error {
-	for _, p := range e.policies(e.shut()) {
+// applyPolicies makes the policies as they should be, and returns what they shut.
+func (e *Engine) applyPolicies(ctx context.Context) ([]string, error) {
+	shut, err := e.shut(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return shut, e.putPolicies(ctx, shut)
+}
+
+func (e *Engine) putPolicies(ctx context.Context, shut []string) error {
+	for _, p := range e.policies(shut) {
 		m, err := newManifest("networkpolicies", p)
 		if err != nil {
 			return err
@@ -43,9 +52,9 @@ func (e *Engine) applyPolicies(ctx context.Context) error {
 	return nil
 }
 
-// watchNodes makes them again when the nodes have changed.
-func (e *Engine) watchNodes(ctx context.Context) error {
-	have := e.shut()
+// watchNodes makes them again when the nodes, or the API's own addresses, have
+// changed.
+func (e *Engine) watchNodes(ctx context.Context, have []string) error {
 	for loop := time.NewTicker(10 * time.Second); ; {
 		select {
 		case <-loop.C:
@@ -53,11 +62,14 @@ func (e *Engine) watchNodes(ctx context.Context) error {
 			loop.Stop()
 			return nil
 		}
-		want := e.shut()
-		if slices.Equal(have, want) {
+		want, err := e.shut(ctx)
+		if err == nil && slices.Equal(have, want) {
 			continue
 		}
-		if err := e.applyPolicies(ctx); err != nil {
+		if err == nil {
+			err = e.putPolicies(ctx, want)
+		}
+		if err != nil {
 			e.log.Error("the network policies are not as they should be; trying again", "error", err)
 			continue
 		}
@@ -66,20 +78,40 @@ func (e *Engine) watchNodes(ctx context.Context) error {
 }
 
 // shut lists what apps must not reach, besides what has no route: the nodes and
-// what runs on them, other pods, and what the options add, such as services.
-func (e *Engine) shut() []string {
+// what runs on them, other pods as far as nodes tell their networks, the
+// cluster's API, and what the options add.
+func (e *Engine) shut(ctx context.Context) ([]string, error) {
 	all := append(slices.Clone(localOnly), e.opt.Shut...)
 	for _, o := range e.cache.node.GetStore().List() {
 		n := o.(*corev1.Node)
 		all = append(all, n.Spec.PodCIDRs...)
 		for _, a := range n.Status.Addresses {
-			if ip, err := netip.ParseAddr(a.Address); err == nil && a.Type != corev1.NodeHostName {
-				all = append(all, netip.PrefixFrom(ip, ip.BitLen()).String())
+			if a.Type != corev1.NodeHostName {
+				all = appendHost(all, a.Address)
 			}
 		}
 	}
+	// Policies see the addresses behind the API's Service, which need not be nodes.
+	api, err := e.client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, failed(err)
+	}
+	for _, p := range api.Endpoints {
+		for _, a := range p.Addresses {
+			all = appendHost(all, a)
+		}
+	}
 	slices.Sort(all)
-	return slices.Compact(all)
+	return slices.Compact(all), nil
+}
+
+// appendHost adds one address, unless it is a name.
+func appendHost(all []string, addr string) []string {
+	ip, err := netip.ParseAddr(addr)
+	if err != nil {
+		return all
+	}
+	return append(all, netip.PrefixFrom(ip, ip.BitLen()).String())
 }
 
 func (e *Engine) policies(shut []string) []*networkingv1.NetworkPolicy {

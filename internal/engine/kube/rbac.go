@@ -20,10 +20,12 @@ func Rules() []rbacv1.PolicyRule {
 }
 
 // ClusterRules are what the engine may do beyond it, because nodes and volumes
-// belong to no namespace.
+// belong to no namespace, and the API's own addresses to another.
 func ClusterRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"list", "watch"}},
 		{APIGroups: []string{""}, Resources: []string{"persistentvolumes"}, Verbs: []string{"get"}},
+		// Where the API is, to keep apps from it.
+		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"get"}, ResourceNames: []string{"kubernetes"}},
 	}
 }

@@ -95,6 +95,9 @@ func (r *rights) note(req *http.Request, status int) {
 			if req.URL.Query().Get("watch") != "" {
 				verbs[0] = "watch"
 			}
+			if req.URL.Query().Get("sendInitialEvents") != "" {
+				verbs = append(verbs, "list") // with a cluster that cannot do both at once
+			}
 		}
 		if resource == "pods/exec" { // the API server asks for both
 			verbs = append(verbs, "create")

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -44,12 +45,15 @@ func (e *Engine) reconcileTask(ctx context.Context, name string, k known) (time.
 		return 0, nil
 	}
 	j := e.cache.job(name)
-	pods := e.cache.podsOf(name)
-	if len(pods) > 0 {
-		p := pods[0]
+	p := e.taskPod(name, k)
+	late := j != nil && strings.Contains(jobMessage(j), "deadline")
+	if p != nil {
 		if exit := taskExit(p); exit != nil {
 			if !e.logs.drained(p) && time.Since(exit.At) < drainFor {
 				return 200 * time.Millisecond, nil
+			}
+			if exit.Failed() && taken(p) && !late {
+				return 0, e.record(ctx, name, result{Lost: true, At: exit.At, Node: p.Spec.NodeName})
 			}
 			return 0, e.record(ctx, name, result{Exit: exit, At: exit.At, Node: p.Spec.NodeName})
 		}
@@ -58,12 +62,16 @@ func (e *Engine) reconcileTask(ctx context.Context, name string, k known) (time.
 		}
 	}
 	switch {
-	case j == nil && k.began == "" && len(pods) == 0:
+	case j == nil && k.began == "" && p == nil:
 		return 0, e.repair(ctx, name)
 	case j != nil && !finished(j):
 		return 0, nil
-	case j != nil && k.began == "" && strings.Contains(jobMessage(j), "deadline"):
-		exit := &engine.Exit{Code: 125, At: time.Now().UTC(), Message: fmt.Sprintf("its pod did not start within %s: %s", startFor, why(pods))}
+	case late && k.began == "":
+		why := "Kubernetes did not say why"
+		if p != nil {
+			why = cmp.Or(waiting(p), why)
+		}
+		exit := &engine.Exit{Code: 125, At: time.Now().UTC(), Message: fmt.Sprintf("its pod did not start within %s: %s", startFor, why)}
 		return 0, e.record(ctx, name, result{Exit: exit, At: exit.At})
 	}
 	// The pod vanished, or its node: nobody saw the end.
@@ -83,21 +91,18 @@ func taskExit(p *corev1.Pod) *engine.Exit {
 	return nil
 }
 
-// why tells what keeps a pod from starting.
-func why(pods []*corev1.Pod) string {
-	for _, p := range pods {
-		for _, c := range append(p.Status.InitContainerStatuses, p.Status.ContainerStatuses...) {
-			if w := c.State.Waiting; w != nil && w.Message != "" {
-				return w.Message
-			}
-		}
-		for _, c := range p.Status.Conditions {
-			if c.Status == corev1.ConditionFalse && c.Message != "" {
-				return c.Message
-			}
+// taken reports whether a pod was ended by others, such as a drain of its node,
+// which says nothing about its program. What it brought upon itself is its own.
+func taken(p *corev1.Pod) bool {
+	if strings.Contains(p.Status.Message, "exceeds") { // more files than its limit
+		return false
+	}
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue {
+			return true
 		}
 	}
-	return "Kubernetes did not say why"
+	return p.DeletionTimestamp != nil
 }
 
 // record writes a task's end down, once.

@@ -81,8 +81,8 @@ func TestTaskRunsOnceOverCrashes(t *testing.T) {
 		if err := e.Apply(t.Context(), count); err != nil {
 			t.Fatal(err)
 		}
-		enginetest.Await(t, "the runs are counted", func() bool { return lines(t, e, count.ID) != "" })
-		runs, err := strconv.Atoi(lines(t, e, count.ID))
+		enginetest.Await(t, "the runs are counted", func() bool { return enginetest.Printed(t, e, count.ID) != "" })
+		runs, err := strconv.Atoi(enginetest.Printed(t, e, count.ID))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -116,7 +116,7 @@ func TestRootlessKeepsIn(t *testing.T) {
 			closed = append(closed, ns[:strings.LastIndexByte(ns, '.')]+last+port)
 		}
 	}
-	out, exit := task(t, h.Engine, "attack", strings.ReplaceAll(attack, "200000", "1000"), func(k *engine.Task) {
+	out, exit := task(t, h.Engine, "attack", strings.ReplaceAll(enginetest.Attack, "< 100000", "< 1000"), func(k *engine.Task) {
 		k.Env = append(k.Env, engine.Var{Name: "CLOSED", Value: secret.New(strings.Join(closed, " "))})
 	})
 	if exit.Failed() || out != "done" {
@@ -141,8 +141,8 @@ except BlockingIOError: print('bounded', n < 50)
 		if err := h.Engine.Apply(t.Context(), k); err != nil {
 			t.Fatal(err)
 		}
-		enginetest.Await(t, scope+" tells who it is", func() bool { return lines(t, h.Engine, k.ID) != "" })
-		return lines(t, h.Engine, k.ID)
+		enginetest.Await(t, scope+" tells who it is", func() bool { return enginetest.Printed(t, h.Engine, k.ID) != "" })
+		return enginetest.Printed(t, h.Engine, k.ID)
 	}
 	if a, b := owner("one"), owner("two"); a == b || a == "0" || b == "0" {
 		t.Errorf("apps are users %s and %s", a, b)

@@ -24,104 +24,12 @@ import (
 // task runs a Python program to its end and returns what it printed.
 func task(t *testing.T, e engine.Engine, name, script string, change func(*engine.Task)) (string, *engine.Exit) {
 	t.Helper()
-	k := enginetest.Task("app", name, enginetest.ProgramPass)
-	k.Command = []string{"/usr/bin/python3", "-c", script}
-	k.Egress = engine.EgressInternet
-	k.Limits = engine.Limits{}
+	k := enginetest.Python(name, script)
 	if change != nil {
 		change(&k)
 	}
-	if err := e.Apply(t.Context(), k); err != nil {
-		t.Fatal(err)
-	}
-	var exit *engine.Exit
-	enginetest.Await(t, name+" ended", func() bool {
-		s, err := e.Observe(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, o := range s.Tasks {
-			if o.ID == k.ID && o.Replica.Phase == engine.PhaseExited {
-				exit = o.Replica.Exit
-			}
-		}
-		return exit != nil
-	})
-	return lines(t, e, k.ID), exit
+	return enginetest.RunTask(t, e, k)
 }
-
-func lines(t *testing.T, e engine.Engine, ref engine.Ref) string {
-	t.Helper()
-	l, err := e.Logs(t.Context(), engine.LogQuery{Ref: ref, Index: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	var all []string
-	for {
-		line, err := l.Next(t.Context())
-		if err != nil {
-			return strings.Join(all, "\n")
-		}
-		all = append(all, line.Text)
-	}
-}
-
-// attack tries what a sandbox must not allow and prints what worked.
-const attack = `
-import os, ctypes, socket, glob
-libc = ctypes.CDLL(None, use_errno=True)
-def tried(name, fn):
-    try:
-        r = fn()
-    except BaseException as e:
-        return
-    if r: print('ALLOWED', name, r)
-def sys(n, *a):
-    r = libc.syscall(n, *a)
-    return r >= 0
-tried('uid', lambda: os.getuid() < 200000 or os.geteuid() < 200000 or 0 in os.getgroups())
-st = dict(l.split(':\t') for l in open('/proc/self/status').read().splitlines() if ':\t' in l)
-for c in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'):
-    tried(c, lambda: int(st[c], 16) != 0 and st[c])
-tried('no_new_privs', lambda: st['NoNewPrivs'] != '1')
-tried('seccomp', lambda: st['Seccomp'] != '2')
-tried('setuid', lambda: os.setuid(0) is None)
-tried('unshare user', lambda: libc.unshare(0x10000000) == 0)
-tried('unshare net', lambda: libc.unshare(0x40000000) == 0)
-tried('clone user', lambda: sys(56, 0x10000000 | 17, 0, 0, 0, 0))
-tried('mount', lambda: libc.mount(b'x', b'/tmp', b'tmpfs', 0, None) == 0)
-tried('ptrace init', lambda: libc.ptrace(16, 1, 0, 0) == 0)
-tried('keyctl', lambda: sys(250, 0, -3, 0))
-tried('bpf', lambda: sys(321, 0, 0, 0))
-tried('private folder', lambda: os.listdir('/run/slipway'))
-tried('spec', lambda: open('/run/slipway/spec.json').read())
-tried('init environ', lambda: open('/proc/1/environ').read())
-tried('init root', lambda: os.listdir('/proc/1/root'))
-tried('shadow', lambda: open('/etc/shadow').read())
-tried('private keys', lambda: os.listdir('/etc/ssl/private'))
-tried('host root', lambda: os.listdir('/root'))
-tried('host home', lambda: [h for h in os.listdir('/home') if h != 'app'])
-tried('host var', lambda: os.path.exists('/var/lib/dpkg'))
-for d in ('/', '/usr', '/app', '/env', '/etc', '/dev', '/sys', '/proc/sys/kernel', '/run', '/var', '/home'):
-    tried('write ' + d, lambda: open(d + '/slipway-test', 'w'))
-tried('write sysctl', lambda: open('/proc/sys/kernel/core_pattern', 'w'))
-tried('write oom', lambda: os.write(os.open('/proc/self/oom_score_adj', os.O_WRONLY), b'-1000'))
-tried('mknod', lambda: os.mknod('/tmp/sda', 0o60600, os.makedev(8, 0)) is None)
-tried('disk', lambda: [d for d in os.listdir('/dev') if d.startswith(('sd', 'vd', 'nvme', 'mem', 'kmsg'))])
-tried('others', lambda: [p for p in glob.glob('/proc/[0-9]*') if int(p[6:]) not in (1, os.getpid())])
-tried('cgroups', lambda: os.listdir('/sys/fs/cgroup'))
-for target in os.environ['CLOSED'].split():
-    host, port = target.rsplit(':', 1)
-    def conn():
-        s = socket.create_connection((host, int(port)), timeout=2); return target
-    tried('connect', conn)
-tried('raw socket', lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))
-tried('ipv6', lambda: [l for l in open('/proc/net/if_inet6')])
-for d in ('/tmp', '/var/tmp', os.path.expanduser('~'), '/dev/shm'):
-    open(d + '/mine', 'w').write('x')
-print('done')
-`
 
 func TestSandboxKeepsIn(t *testing.T) {
 	h := open(t)
@@ -153,7 +61,7 @@ func TestSandboxKeepsIn(t *testing.T) {
 	}
 	var otherIP string
 	enginetest.Await(t, "the other app has an address", func() bool {
-		otherIP = lines(t, h.Engine, other.ID)
+		otherIP = enginetest.Printed(t, h.Engine, other.ID)
 		return otherIP != ""
 	})
 	parts := strings.Split(otherIP, ".")
@@ -161,7 +69,7 @@ func TestSandboxKeepsIn(t *testing.T) {
 	for d := -1; d <= 0; d++ { // its address, and the machine's end
 		closed = append(closed, fmt.Sprintf("%s.%d:8050", strings.Join(parts[:3], "."), last+d), fmt.Sprintf("%s.%d:%s", strings.Join(parts[:3], "."), last+d, port))
 	}
-	out, exit := task(t, h.Engine, "attack", attack, func(k *engine.Task) {
+	out, exit := task(t, h.Engine, "attack", enginetest.Attack, func(k *engine.Task) {
 		k.Env = append(k.Env, engine.Var{Name: "CLOSED", Value: secret.New(strings.Join(closed, " "))})
 	})
 	if exit.Failed() || out != "done" {
@@ -312,7 +220,7 @@ func TestRestartsWithoutEngine(t *testing.T) {
 	if err := h.Engine.Apply(t.Context(), w); err != nil {
 		t.Fatal(err)
 	}
-	count := func() int { return strings.Count(lines(t, h.Engine, w.ID), "out") }
+	count := func() int { return strings.Count(enginetest.Printed(t, h.Engine, w.ID), "out") }
 	enginetest.Await(t, "it ran", func() bool { return count() > 0 })
 	if err := h.Engine.(interface{ Close() error }).Close(); err != nil {
 		t.Fatal(err)
