@@ -13,7 +13,7 @@ INIT := internal/engine/initbin/bin/slipway-init
 WEB := internal/web/dist/index.html
 WEB_SOURCES := $(wildcard web/*.html web/*.ts web/*.json web/scripts/*) $(shell find web/src -type f)
 
-.PHONY: help demo demo-check cluster cluster-up cluster-down test test-cluster test-e2e unit lint build fmt bench generate clean test-web screenshots
+.PHONY: help demo demo-check cluster cluster-up cluster-down test test-cluster bench-cluster test-e2e unit lint build fmt bench generate clean test-web screenshots
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,10 +71,15 @@ cluster-up: cluster ## a real Kubernetes with two nodes on this machine; CLUSTER
 cluster-down: cluster ## end it and remove all that it made
 	bin/cluster --dir "$(CLUSTER)" down
 
-test-cluster: $(INIT) cluster ## a Kubernetes of its own, and what must work on it
+test-cluster: build cluster ## what must work on a real Kubernetes: parts, and the stories of one machine; the cluster stays up
 	@./tools/setup test
-	bin/cluster build
-	SLIPWAY_TEST_CLUSTER=1 $(GO_TOOL) gotestsum --format testname -- -race -timeout 40m -p 1 -count=1 ./test/cluster/... ./internal/engine/kube
+	bin/cluster --dir "$(CLUSTER)" up
+	SLIPWAY_TEST_CLUSTER="$(or $(CLUSTER),1)" $(GO_TOOL) gotestsum --format testname -- -race -timeout 40m -p 1 -count=1 ./test/cluster/... ./internal/engine/kube ./test/e2e
+
+bench-cluster: build cluster ## measure on a real Kubernetes: pushes, and what viewers see of changes and faults
+	@./tools/setup test
+	bin/cluster --dir "$(CLUSTER)" up
+	go run ./bench/cluster --cluster "$(CLUSTER)"
 
 lint: $(INIT) ## format, vet, linters, tidiness, known vulnerabilities
 	go mod tidy -diff

@@ -32,7 +32,7 @@ func TestAcceptance(t *testing.T) {
 	ok(t, err)
 	app := w.in.Hosts.App("busy", false)
 	version := func(want string) error {
-		return rig.Until(ctx, 60*time.Second, func() error {
+		return rig.Until(ctx, patience(60*time.Second), func() error {
 			text, err := w.fetch([]string{"alice", app + "version"})
 			if err == nil {
 				err = matches(text, []string{"^" + want + "$"})
@@ -89,7 +89,7 @@ func TestAcceptance(t *testing.T) {
 	// machine must not fail the test).
 	ok(t, w.in.KillChild("gateway"))
 	began := time.Now()
-	ok(t, rig.Until(ctx, 10*time.Second, func() error {
+	ok(t, rig.Until(ctx, patience(10*time.Second), func() error {
 		_, err := w.fetch([]string{"alice", app + "version"})
 		return err
 	}))
@@ -140,11 +140,17 @@ func anys(s []string) []any {
 	return out
 }
 
-// TestMain stops with a hint when the binary was not built.
+// TestMain stops with a hint when the binary was not built, and takes the
+// platform off the cluster in the end.
 func TestMain(m *testing.M) {
 	if _, err := os.Stat("../../bin/slipway"); err != nil {
 		fmt.Fprintln(os.Stderr, "run `make build` first:", err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := uninstall(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
 }

@@ -32,7 +32,7 @@ type world struct {
 	// do not know that names below localhost do.
 	connect string
 
-	mu      sync.Mutex
+	mu      *sync.Mutex
 	clients map[string]*http.Client // signed in
 }
 
@@ -50,12 +50,12 @@ func password(name string) string {
 // TestStories runs the stories side by side on one platform.
 func TestStories(t *testing.T) { tell(t, "stories") }
 
-// TestCrashes has a platform of its own, whose parts it kills.
+// TestCrashes has a platform of its own on one machine, whose parts it kills.
 func TestCrashes(t *testing.T) { tell(t, "crashes") }
 
 func tell(t *testing.T, dir string) {
 	t.Helper()
-	newWorld(t).tell(t, testscript.Params{Dir: filepath.Join("testdata", dir)})
+	newWorld(t).tell(t, testscript.Params{Files: scripts(t, dir)})
 }
 
 func (w *world) tell(t *testing.T, p testscript.Params) {
@@ -68,16 +68,21 @@ func (w *world) tell(t *testing.T, p testscript.Params) {
 	testscript.Run(t, p)
 }
 
-// newWorld starts a platform with the people; args are more arguments of `slipway up`.
+// newWorld starts a platform on this machine with the people; args are more
+// arguments of `slipway up`. Where tests have a cluster, the world is the
+// installation there, which all of them share.
 func newWorld(t *testing.T, args ...string) *world {
 	t.Helper()
+	if onCluster() {
+		return installedWorld(t, args)
+	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	var log rig.Output
-	w := &world{root: root, home: filepath.Join(dir, "homes"), clients: map[string]*http.Client{}}
+	w := &world{root: root, home: filepath.Join(dir, "homes"), mu: new(sync.Mutex), clients: map[string]*http.Client{}}
 	in, err := rig.Start(t.Context(), rig.Options{
 		Binary: filepath.Join(root, "bin", "slipway"), Data: filepath.Join(dir, "data"), Out: &log,
 		Args: append([]string{"--listen", "127.0.0.1:0"}, args...),
@@ -92,17 +97,29 @@ func newWorld(t *testing.T, args ...string) *world {
 		if err := w.in.Stop(); err != nil {
 			t.Error(err)
 		}
-		for _, secret := range []string{adminPassword, password("alice"), "s3cr3t-value", databasePassword} {
-			if strings.Contains(log.String(), secret) {
-				t.Errorf("the log holds the secret %q", secret)
-			}
-		}
-		if t.Failed() {
-			text := log.String()
-			t.Logf("the platform's log:\n%s", text[max(0, len(text)-20_000):])
-		}
+		checkLog(t, log.String())
 	})
 	w.run(t, "", adminPassword, "bootstrap", "--data", in.Data, "--name", "admin", "--password-stdin")
+	w.invite(t)
+	return w
+}
+
+// checkLog finds no secret in the platform's log, and shows it when the test failed.
+func checkLog(t *testing.T, log string) {
+	t.Helper()
+	for _, secret := range []string{adminPassword, password("alice"), "s3cr3t-value", databasePassword} {
+		if strings.Contains(log, secret) {
+			t.Errorf("the log holds the secret %q", secret)
+		}
+	}
+	if t.Failed() {
+		t.Logf("the platform's log:\n%s", log[max(0, len(log)-20_000):])
+	}
+}
+
+// invite makes the people, each signed in on the command line.
+func (w *world) invite(t *testing.T) {
+	t.Helper()
 	w.run(t, "admin", adminPassword, "login", "--user", "admin", "--password-stdin")
 	for _, p := range people {
 		args := []string{"admin", "users", "create", p.name, "--password-stdin"}
@@ -112,7 +129,6 @@ func newWorld(t *testing.T, args ...string) *world {
 		w.run(t, "admin", password(p.name), args...)
 		w.run(t, p.name, password(p.name), "login", "--user", p.name, "--password-stdin")
 	}
-	return w
 }
 
 // run runs the CLI as a person.
@@ -234,7 +250,7 @@ func (w *world) eventually(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
-	ts.Check(rig.Until(context.Background(), d, func() error {
+	ts.Check(rig.Until(context.Background(), patience(d), func() error {
 		text, err := w.fetch(args[2:])
 		if err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 // sign-in, an app, a push and a write by a page of ours all work, and cookies
 // have the names that browsers take without TLS.
 func TestPlainHTTP(t *testing.T) {
+	oneMachine(t, "an installation has TLS")
 	w := newWorld(t, "--http")
 	if h := w.in.Hosts; h.Scheme != "http" || w.in.CAFile != "" {
 		t.Fatalf("%+v, CA %q", h, w.in.CAFile)

@@ -25,6 +25,7 @@ const databasePassword = "s3cr3t-of-the-database"
 // answers who is signed in, and everything that needs the database says so.
 // Once it is back a deploy works, and no process of ours was restarted.
 func TestPostgreSQL(t *testing.T) {
+	oneMachine(t, "the installation has a PostgreSQL of its own, which faults restart")
 	server := pgtest.Start(t, pgtest.Options{Listen: "127.0.0.1", Password: databasePassword})
 	_, url := server.Database(t, "")
 	file := filepath.Join(t.TempDir(), "password")

@@ -11,6 +11,7 @@ import (
 // back, and starts it again: people, apps and their URLs are as they were.
 // Then it is killed, and its apps go on.
 func TestStopAndStart(t *testing.T) {
+	oneMachine(t, "Kubernetes starts and stops the pods")
 	w := newWorld(t)
 	push(t, w, "probe", "keeps")
 	url := w.in.Hosts.App("keeps", false)

@@ -36,6 +36,7 @@ func slipway(t *testing.T, dir string, args ...string) (code int, stdout, stderr
 // TestUpRefuses: what cannot work is told at once, in words that say what to
 // do, with the documented exit code, and leaves nothing half made.
 func TestUpRefuses(t *testing.T) {
+	oneMachine(t, "it is about `slipway up`")
 	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	ok(t, err)
 	t.Cleanup(func() { ok(t, taken.Close()) })
@@ -116,6 +117,7 @@ func left(t *testing.T, data string, made bool) {
 
 // TestUpTwice: a second one on the same folder goes away and harms nothing.
 func TestUpTwice(t *testing.T) {
+	oneMachine(t, "it is about `slipway up`")
 	w := newWorld(t)
 	code, stdout, stderr := slipway(t, t.TempDir(), "up", "--data", w.in.Data, "--listen", "127.0.0.1:0")
 	if code != 6 || stdout != "" || !strings.Contains(stderr, "another slipway runs on this data folder") || !strings.Contains(stderr, "--data") {
@@ -134,6 +136,7 @@ func TestUpTwice(t *testing.T) {
 // TestConfigPrintsWhatIsInForce: a flag wins over the file, which wins over
 // the default, and what is printed is a file that means the same.
 func TestConfigPrintsWhatIsInForce(t *testing.T) {
+	oneMachine(t, "it is about `slipway up`")
 	dir := t.TempDir()
 	ok(t, os.WriteFile(filepath.Join(dir, "slipway.yaml"), []byte("base: a.example\nlisten: 127.0.0.1:1\ntrusted_proxies: [10.0.0.0/8]\n"), 0o600))
 	code, first, stderr := slipway(t, dir, "config", "--config", "slipway.yaml", "--listen", "127.0.0.1:2", "--http")

@@ -36,7 +36,15 @@ type Options struct {
 	Out    io.Writer // its output
 }
 
-// Instance is a running `slipway up`.
+// Place is where an instance runs that is not a `slipway up` of ours.
+type Place interface {
+	// Kill kills the gateway or the core as a crash would; it is started again.
+	Kill(part string) error
+	// Stop takes the platform away.
+	Stop() error
+}
+
+// Instance is a running platform: `slipway up`, or what Attach found elsewhere.
 type Instance struct {
 	Options
 	PID     int           `json:"pid"`
@@ -44,9 +52,33 @@ type Instance struct {
 	CAFile  string        `json:"ca_file"`
 	Metrics string        `json:"metrics"`
 
-	cmd   *exec.Cmd
+	cmd   *exec.Cmd     // nil: it runs at place
 	done  chan struct{} // closed when the process has ended
+	place Place
 	roots *x509.CertPool
+}
+
+// Attach returns a platform that runs elsewhere. Its names are below localhost,
+// and a port of this machine leads to it.
+func Attach(o Options, hosts slipway.Hosts, caFile string, place Place) (*Instance, error) {
+	in := &Instance{Options: o, Hosts: hosts, CAFile: caFile, place: place}
+	return in, in.trust()
+}
+
+// trust makes clients trust the platform's own CA.
+func (in *Instance) trust() error {
+	if in.CAFile == "" {
+		return nil
+	}
+	root, err := os.ReadFile(in.CAFile)
+	if err != nil {
+		return err
+	}
+	in.roots = x509.NewCertPool()
+	if !in.roots.AppendCertsFromPEM(root) {
+		return fmt.Errorf("%s holds no certificate", in.CAFile)
+	}
+	return nil
 }
 
 // Start runs `slipway up` and waits until it serves.
@@ -73,12 +105,8 @@ func Start(ctx context.Context, o Options) (*Instance, error) {
 		}
 		return json.Unmarshal(data, in)
 	})
-	if err == nil && in.CAFile != "" {
-		var root []byte
-		if root, err = os.ReadFile(in.CAFile); err == nil {
-			in.roots = x509.NewCertPool()
-			in.roots.AppendCertsFromPEM(root)
-		}
+	if err == nil {
+		err = in.trust()
 	}
 	if err != nil {
 		return nil, errors.Join(err, in.Stop())
@@ -88,6 +116,9 @@ func Start(ctx context.Context, o Options) (*Instance, error) {
 
 // Stop ends the platform like Ctrl-C and waits for it.
 func (in *Instance) Stop() error {
+	if in.place != nil {
+		return in.place.Stop()
+	}
 	_ = in.cmd.Process.Signal(syscall.SIGINT)
 	t := time.AfterFunc(60*time.Second, func() { _ = in.cmd.Process.Kill() })
 	defer t.Stop()
@@ -150,6 +181,9 @@ func (in *Instance) Sandboxes() ([]int, error) {
 
 // KillChild kills the gateway or the core as a crash would.
 func (in *Instance) KillChild(name string) error {
+	if in.place != nil {
+		return in.place.Kill(name)
+	}
 	pid, err := in.Child(name)
 	if err != nil {
 		return err

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"slipway.dev/slipway/test/rig"
+)
+
+const rps = 200
+
+// changes measures how many requests fail while the platform changes.
+func (b *bench) changes(ctx context.Context) error {
+	for _, c := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"a deploy", func(ctx context.Context) error {
+			_, err := b.push(ctx)
+			return err
+		}},
+		{"a rollback", func(ctx context.Context) error {
+			if err := b.slipway(ctx, "rollback", app, "1"); err != nil {
+				return err
+			}
+			return b.shows(ctx, "0")
+		}},
+		{"scale to 3", func(ctx context.Context) error { return b.scale(ctx, 3) }},
+		{"scale to 2", func(ctx context.Context) error { return b.scale(ctx, 2) }},
+		{"the core restarted", func(ctx context.Context) error { return b.restart(ctx, "slipway-core") }},
+		{"the gateways restarted", func(ctx context.Context) error { return b.restart(ctx, "slipway-gateway") }},
+		{"a gateway deleted", b.deleteGateway},
+		{"a node drained", b.drain},
+		{"the core killed", func(ctx context.Context) error { return b.kill(ctx, "core") }},
+		{"a gateway killed", func(ctx context.Context) error { return b.kill(ctx, "gateway") }},
+	} {
+		load := rig.StartLoad(ctx, b.viewer, b.url(), rps)
+		err := c.do(ctx)
+		failed := load.Stop()
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		verdict(fmt.Sprintf("failed at %d/s: %s", rps, c.name), fmt.Sprintf("%d of %d", load.Failed.Load(), load.Sent.Load()), "0", failed == nil)
+		if failed != nil {
+			fmt.Fprintf(os.Stdout, "    %.200s\n", failed)
+		}
+	}
+	return nil
+}
+
+func (b *bench) slipway(ctx context.Context, args ...string) error {
+	out, err := b.p.Run(ctx, "", b.who.Home, "", append([]string{b.p.Binary}, args...)...)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+}
+
+func (b *bench) scale(ctx context.Context, n int) error {
+	if err := b.slipway(ctx, "ps", "scale", app, fmt.Sprintf("web=%d", n)); err != nil {
+		return err
+	}
+	return b.replicas(ctx, n)
+}
+
+// replicas waits until n pods of the app are ready and no other is there.
+func (b *bench) replicas(ctx context.Context, n int) error {
+	return rig.Until(ctx, 3*time.Minute, func() error {
+		out, err := b.p.Cluster.Kubectl(ctx, "-n", b.p.Apps, "get", "pods", "-l", "slipway.dev/kind=workload",
+			"-o", `jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}`)
+		if ready := strings.Count(out, "True"); err == nil && (ready != n || len(strings.Fields(out)) != n) {
+			err = fmt.Errorf("%d of %d pods are ready, not %d", ready, len(strings.Fields(out)), n)
+		}
+		return err
+	})
+}
+
+func (b *bench) restart(ctx context.Context, deployment string) error {
+	if _, err := b.p.Kubectl(ctx, "rollout", "restart", "deployment/"+deployment); err != nil {
+		return err
+	}
+	_, err := b.p.Kubectl(ctx, "rollout", "status", "deployment/"+deployment, "--timeout=3m")
+	return err
+}
+
+func (b *bench) kill(ctx context.Context, part string) error {
+	if err := b.p.Kill(part); err != nil {
+		return err
+	}
+	return b.p.Ready(ctx)
+}
+
+func (b *bench) deleteGateway(ctx context.Context) error {
+	pods, err := b.p.Kubectl(ctx, "get", "pods", "-l", "app.kubernetes.io/component=gateway", "-o", "name")
+	if err != nil {
+		return err
+	}
+	if _, err := b.p.Kubectl(ctx, "delete", strings.Fields(pods)[0]); err != nil {
+		return err
+	}
+	return b.p.Ready(ctx)
+}
+
+// drain empties the node that does not hold the core's volume, which is on that
+// node's disk; of others on the cluster it evicts none.
+func (b *bench) drain(ctx context.Context) error {
+	on, err := b.p.Kubectl(ctx, "get", "pods", "-l", "app.kubernetes.io/component in (core,postgres)", "-o", "jsonpath={.items[*].spec.nodeName}")
+	if err != nil {
+		return err
+	}
+	node := "n1"
+	if strings.Contains(on, node) {
+		node = "n2"
+	}
+	defer func() { _, _ = b.p.Cluster.Kubectl(context.WithoutCancel(ctx), "uncordon", node) }()
+	a, err := b.api.App(ctx, app)
+	if err != nil {
+		return err
+	}
+	for _, pods := range []string{"slipway.dev/scope=" + string(a.ID), "slipway.dev/install=" + b.p.Namespace} {
+		if _, err := b.p.Cluster.Kubectl(ctx, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=3m", "--pod-selector="+pods); err != nil {
+			return err
+		}
+	}
+	return b.p.Ready(ctx)
+}

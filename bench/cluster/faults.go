@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/test/cluster"
+	"slipway.dev/slipway/test/rig"
+)
+
+// ask returns what the viewer gets of an address; any status but 200 is an error.
+func (b *bench) ask(ctx context.Context, url string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	res, err := b.viewer.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = errors.New(res.Status)
+	}
+	return strings.Trim(strings.TrimSpace(string(body)), `"`), err
+}
+
+// watch asks for the app and for the API, ten times a second each, while a
+// fault is there, and keeps what a viewer sees.
+type watch struct {
+	mu            sync.Mutex
+	asked, failed map[string]int
+	first         map[string]string
+	slowest       map[string]time.Duration
+}
+
+func (b *bench) watch(ctx context.Context, during func(context.Context) error) (*watch, error) {
+	w := &watch{asked: map[string]int{}, failed: map[string]int{}, first: map[string]string{}, slowest: map[string]time.Duration{}}
+	watching, stop := context.WithCancel(ctx)
+	err := loop.Run(ctx, func(ctx context.Context) error {
+		defer stop()
+		return during(ctx)
+	}, b.asking(watching, w, "app", func(ctx context.Context) error {
+		_, err := b.ask(ctx, b.url())
+		return err
+	}), b.asking(watching, w, "API", func(ctx context.Context) error {
+		_, err := b.api.Whoami(ctx)
+		return err
+	}))
+	return w, err
+}
+
+func (b *bench) asking(watching context.Context, w *watch, what string, ask func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for loop.Sleep(watching, 100*time.Millisecond) == nil {
+			began := time.Now()
+			err := ask(ctx)
+			w.mu.Lock()
+			w.asked[what]++
+			w.slowest[what] = max(w.slowest[what], time.Since(began))
+			if err != nil {
+				if w.failed[what]++; w.first[what] == "" {
+					w.first[what] = err.Error()
+				}
+			}
+			w.mu.Unlock()
+		}
+		return nil
+	}
+}
+
+func (w *watch) String() string {
+	var out []string
+	for _, what := range []string{"app", "API"} {
+		s := fmt.Sprintf("%s: %d of %d failed, slowest %s", what, w.failed[what], w.asked[what], seconds(w.slowest[what]))
+		if w.first[what] != "" {
+			s += fmt.Sprintf(" (%.120s)", w.first[what])
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, "; ")
+}
+
+// fault prints a row: what happens, what a viewer sees, how long until all is
+// as it was.
+func (b *bench) fault(ctx context.Context, name string, do func(context.Context) error) error {
+	began := time.Now()
+	w, err := b.watch(ctx, do)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	fmt.Fprintf(os.Stdout, "| %s | %s | %s |\n", name, w, seconds(time.Since(began)))
+	return nil
+}
+
+// faults are those that only this installation feels.
+func (b *bench) faults(ctx context.Context) error {
+	fmt.Fprintln(os.Stdout, "| fault | what a viewer sees | all as before after |\n|---|---|---|")
+	for _, at := range []slipway.DeployState{
+		slipway.DeployQueued, slipway.DeployDetecting, slipway.DeployStarting, slipway.DeployChecking, slipway.DeploySwitching, slipway.DeployDraining,
+	} {
+		if err := b.killedAt(ctx, at); err != nil {
+			return err
+		}
+	}
+	if err := b.fault(ctx, "the core, with the registry, away for 20 s during a scale-up", b.scaleWithoutRegistry); err != nil {
+		return err
+	}
+	if err := b.scale(ctx, 2); err != nil {
+		return err
+	}
+	return b.fault(ctx, "PostgreSQL restarted", func(ctx context.Context) error {
+		if _, err := b.p.Kubectl(ctx, "delete", "pod", "slipway-postgres-0"); err != nil {
+			return err
+		}
+		return errors.Join(b.p.Ready(ctx), b.apiAnswers(ctx))
+	})
+}
+
+// states of a deploy in the order in which it passes them.
+var states = []slipway.DeployState{
+	slipway.DeployQueued, slipway.DeployDetecting, slipway.DeployEnv, slipway.DeployPredeploy, slipway.DeployPacking, slipway.DeployReleasing,
+	slipway.DeployStarting, slipway.DeployChecking, slipway.DeployPostdeploy, slipway.DeploySwitching, slipway.DeployDraining, slipway.DeployLive,
+}
+
+// killedAt pushes and kills the core as soon as the deploy is in a state, or
+// beyond it when it was left before anyone could see it.
+func (b *bench) killedAt(ctx context.Context, at slipway.DeployState) error {
+	var seen slipway.DeployState
+	before, err := b.api.Deploys(ctx, app, 1)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	w, err := b.watch(ctx, func(ctx context.Context) error {
+		if err := b.change(); err != nil {
+			return err
+		}
+		err := loop.Run(ctx, func(ctx context.Context) error {
+			_, _ = b.repo.Push(ctx, fmt.Sprint("killed at ", at)) // it only watches: how it ends does not matter
+			return nil
+		}, func(ctx context.Context) error {
+			err := rig.Until(ctx, time.Minute, func() error {
+				list, err := b.api.Deploys(ctx, app, 1)
+				if err != nil {
+					return err
+				}
+				seen = list[0].State
+				if list[0].ID == before[0].ID || slices.Index(states, seen) < slices.Index(states, at) {
+					return fmt.Errorf("the deploy is %s", seen)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			return b.p.Kill("core")
+		})
+		if err != nil {
+			return err
+		}
+		return errors.Join(b.shows(ctx, fmt.Sprint(b.version)), b.settled(ctx), b.p.Ready(ctx))
+	})
+	if err != nil {
+		return fmt.Errorf("core killed at %s: %w", at, err)
+	}
+	fmt.Fprintf(os.Stdout, "| core killed when a deploy was %s | %s | %s |\n", seen, w, seconds(time.Since(began)))
+	return nil
+}
+
+// settled waits until the newest deploy has ended well.
+func (b *bench) settled(ctx context.Context) error {
+	return rig.Until(ctx, 3*time.Minute, func() error {
+		list, err := b.api.Deploys(ctx, app, 1)
+		if err == nil && list[0].State != slipway.DeployLive {
+			err = fmt.Errorf("the deploy is %s: %s", list[0].State, list[0].Reason)
+		}
+		return err
+	})
+}
+
+func (b *bench) apiAnswers(ctx context.Context) error {
+	return rig.Until(ctx, 3*time.Minute, func() error {
+		_, err := b.api.Deploys(ctx, app, 1)
+		return err
+	})
+}
+
+func (b *bench) scaleWithoutRegistry(ctx context.Context) error {
+	if err := b.slipway(ctx, "ps", "scale", app, "web=4"); err != nil {
+		return err
+	}
+	if _, err := b.p.Kubectl(ctx, "scale", "deployment/slipway-core", "--replicas=0"); err != nil {
+		return err
+	}
+	if err := loop.Sleep(ctx, 20*time.Second); err != nil {
+		return err
+	}
+	if _, err := b.p.Kubectl(ctx, "scale", "deployment/slipway-core", "--replicas=1"); err != nil {
+		return err
+	}
+	return errors.Join(b.replicas(ctx, 4), b.p.Ready(ctx))
+}
+
+// away are faults of the cluster itself.
+func (b *bench) away(ctx context.Context) error {
+	c := b.p.Cluster
+	if err := b.fault(ctx, "API server away for 60 s", func(ctx context.Context) error {
+		if err := c.Stop(ctx, cluster.Control, "kube-apiserver"); err != nil {
+			return err
+		}
+		err := loop.Sleep(ctx, time.Minute)
+		if err := errors.Join(err, c.Start(context.WithoutCancel(ctx), cluster.Control, "kube-apiserver")); err != nil {
+			return err
+		}
+		_, err = b.push(ctx)
+		return errors.Join(err, b.p.Ready(ctx))
+	}); err != nil {
+		return err
+	}
+	return b.fault(ctx, "kubelet killed, back after a second", func(ctx context.Context) error {
+		if err := c.Kill(ctx, "n2", "kubelet"); err != nil {
+			return err
+		}
+		_, err := b.push(ctx)
+		return errors.Join(err, b.p.Ready(ctx))
+	})
+}

@@ -1,0 +1,237 @@
+// Package installed puts the platform on the Kubernetes of package cluster with
+// the real `slipway install`, into namespaces of its own, and drives it as
+// package rig drives one on this machine: by the same names, of which a port on
+// loopback leads to the nodes.
+package installed
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"slipway.dev/slipway"
+	"slipway.dev/slipway/test/cluster"
+	"slipway.dev/slipway/test/rig"
+)
+
+// Options of Install.
+type Options struct {
+	Root     string // of the checkout, with bin/slipway
+	Cluster  *cluster.Cluster
+	Admin    string    // user name of the first administrator
+	Password string    // and the password
+	Dir      string    // folder for what is made on the way
+	Out      io.Writer // progress
+}
+
+// Platform is an installation on a cluster.
+type Platform struct {
+	*rig.Instance
+	Options
+	Namespace string        // the platform's
+	Apps      string        // namespace of apps
+	Took      time.Duration // how long `slipway install` took, images on the nodes
+	front     *front
+}
+
+// base is below localhost, which browsers, curl and the CLI lead to loopback.
+const base = "slipway.localhost"
+
+// Install installs the platform and waits until it serves.
+func Install(ctx context.Context, o Options) (_ *Platform, err error) {
+	name := "e2e-" + strings.ToLower(rand.Text()[:6])
+	p := &Platform{Options: o, Namespace: name, Apps: name + "-apps"}
+	images, err := load(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if p.front, err = listen(ctx, o.Cluster); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%w\n%s", err, p.Log()), p.Stop())
+		}
+	}()
+	password := filepath.Join(o.Dir, "admin-password")
+	if err := os.WriteFile(password, []byte(o.Password+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	if err := p.slipway(ctx, "install", "--engine", "k8s", "--yes", "--base", base, "--image", images.platform, "--database-image", images.postgres,
+		"--namespace", p.Namespace, "--apps-namespace", p.Apps, "--service-type", "NodePort", "--https-port", p.front.port(),
+		"--pull-port", freePort(), "--admin", o.Admin, "--admin-password-file", password); err != nil {
+		return nil, err
+	}
+	p.Took = time.Since(began)
+	if err := p.pushBase(ctx, images.baseFile); err != nil {
+		return nil, err
+	}
+	node, err := p.Kubectl(ctx, "get", "service", "slipway", "-o", `jsonpath={.spec.ports[?(@.name=="https")].nodePort}`)
+	if err != nil {
+		return nil, err
+	}
+	p.front.to(node)
+	ca := filepath.Join(o.Dir, "ca.pem")
+	if err := p.secret(ctx, "slipway-web-ca", map[string]string{`ca\.crt`: ca}); err != nil {
+		return nil, err
+	}
+	hosts := slipway.Hosts{Scheme: "https", Base: base, Port: p.front.port()}
+	p.Instance, err = rig.Attach(rig.Options{Binary: p.binary(), Out: o.Out}, hosts, ca, p)
+	if err != nil {
+		return nil, err
+	}
+	return p, rig.Until(ctx, time.Minute, func() error {
+		res, err := p.Follow(ctx, p.Client(), hosts.API()+"/portal")
+		if err == nil {
+			err = res.Body.Close()
+		}
+		return err
+	})
+}
+
+func (p *Platform) binary() string { return filepath.Join(p.Root, "bin", "slipway") }
+
+// slipway runs one of the commands that work on a cluster.
+func (p *Platform) slipway(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, p.binary(), append(args, "--kubeconfig", p.Cluster.Kubeconfig())...)
+	cmd.Stdout, cmd.Stderr = p.Out, p.Out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("slipway %s: %w", args[0], err)
+	}
+	return nil
+}
+
+// pushBase gives the base image of apps to the core's registry, which the host
+// reaches at the address of its Service.
+func (p *Platform) pushBase(ctx context.Context, file string) error {
+	identity := filepath.Join(p.Dir, "identity")
+	if err := os.MkdirAll(identity, 0o700); err != nil {
+		return err
+	}
+	files := map[string]string{}
+	for _, f := range []string{"tls.crt", "tls.key", "ca.crt"} {
+		files[strings.ReplaceAll(f, ".", `\.`)] = filepath.Join(identity, f)
+	}
+	if err := p.secret(ctx, "slipway-installer-identity", files); err != nil {
+		return err
+	}
+	ip, err := p.Kubectl(ctx, "get", "service", "slipway-core", "-o", "jsonpath={.spec.clusterIP}")
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, p.binary(), "image", "push", "--file", file, "--identity", identity, "--to", ip+":7445/registry/base:current")
+	cmd.Stdout, cmd.Stderr = p.Out, p.Out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("push the base image: %w", err)
+	}
+	return nil
+}
+
+// secret writes keys of a Secret to files.
+func (p *Platform) secret(ctx context.Context, name string, files map[string]string) error {
+	for key, file := range files {
+		text, err := p.Kubectl(ctx, "get", "secret", name, "-o", "jsonpath={.data."+key+"}")
+		if err != nil {
+			return err
+		}
+		data, err := base64.StdEncoding.DecodeString(text)
+		if err == nil {
+			err = os.WriteFile(file, data, 0o600)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Kubectl works on the platform's namespace.
+func (p *Platform) Kubectl(ctx context.Context, args ...string) (string, error) {
+	return p.Cluster.Kubectl(ctx, append([]string{"-n", p.Namespace}, args...)...)
+}
+
+const component = "app.kubernetes.io/component="
+
+// Kill kills one pod of the core or of the gateways as a crash does: at once.
+// It is another pod that comes back.
+func (p *Platform) Kill(part string) error {
+	ctx := context.Background()
+	pods, err := p.Kubectl(ctx, "get", "pods", "-l", component+part, "-o", "name")
+	if err != nil {
+		return err
+	}
+	name, _, _ := strings.Cut(pods, "\n")
+	if name == "" {
+		return fmt.Errorf("no pod of the part %s", part)
+	}
+	_, err = p.Kubectl(ctx, "delete", name, "--grace-period=0", "--force", "--wait=false")
+	return err
+}
+
+// Ready waits until every part of the platform is ready.
+func (p *Platform) Ready(ctx context.Context) error {
+	return rig.Until(ctx, 3*time.Minute, func() error {
+		out, err := exec.CommandContext(ctx, p.binary(), "install", "status", "--kubeconfig", p.Cluster.Kubeconfig(), "--namespace", p.Namespace).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, out)
+		}
+		return err
+	})
+}
+
+// Stop takes the platform off the cluster, with its namespaces.
+func (p *Platform) Stop() error {
+	p.front.close()
+	return p.slipway(context.Background(), "uninstall", "--level", "namespaces", "--namespace", p.Namespace, "--confirm", p.Namespace)
+}
+
+// Log is what the platform's pods printed, and how the pods are.
+func (p *Platform) Log() string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var b strings.Builder
+	for _, ns := range []string{p.Namespace, p.Apps, p.Namespace + "-pull"} {
+		for _, args := range [][]string{
+			{"get", "pods,jobs,pvc", "-o", "wide"},
+			{"get", "events", "--sort-by=.lastTimestamp", "--field-selector=type!=Normal"},
+			{"logs", "-l", component + "core", "--tail=-1", "--prefix"},
+			{"logs", "-l", component + "gateway", "--tail=-1", "--prefix"},
+			{"logs", "-l", component + "pull", "--tail=-1", "--prefix"},
+			{"logs", "-l", component + "postgres", "--tail=40", "--prefix"},
+		} {
+			out, err := p.Cluster.Kubectl(ctx, append([]string{"-n", ns}, args...)...)
+			if err != nil {
+				out += err.Error()
+			}
+			if strings.TrimSpace(out) != "" {
+				fmt.Fprintf(&b, "── %s: kubectl %s\n%s\n", ns, strings.Join(args, " "), out)
+			}
+		}
+	}
+	return b.String()
+}
+
+// Left are the objects of apps, which are to be gone when the apps are.
+func (p *Platform) Left(ctx context.Context) (string, error) {
+	return p.Cluster.Kubectl(ctx, "-n", p.Apps, "get", "deployments,jobs,pods,services,secrets,persistentvolumeclaims,poddisruptionbudgets",
+		"-l", "slipway.dev/scope", "-o", "name")
+}
+
+// freePort is one of the nodes' loopback that hardly anyone has.
+func freePort() string {
+	n, err := rand.Int(rand.Reader, big.NewInt(9000))
+	if err != nil {
+		panic(err) // never fails
+	}
+	return fmt.Sprint(20000 + n.Int64())
+}
