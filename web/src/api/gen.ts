@@ -421,6 +421,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/apps/{name}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tell what an app takes of the machine now */
+        get: operations["get-app-usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/audit": {
         parameters: {
             query?: never;
@@ -1624,8 +1641,21 @@ export interface components {
         Replica: {
             /** Format: int64 */
             index: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Now.
+             */
             memory_bytes?: number;
+            /**
+             * Format: int64
+             * @description Now, in thousandths of a core.
+             */
+            milli_cpu?: number;
+            /**
+             * Format: int64
+             * @description Processes and threads, now.
+             */
+            pids?: number;
             /** @description What keeps it from starting, or how it ended last. */
             reason?: string;
             /** Format: int64 */
@@ -1634,6 +1664,32 @@ export interface components {
             restarts?: number;
             /** Format: date-time */
             since: string;
+            /** @description starting, running, crashed or stopping. */
+            state: string;
+        };
+        ReplicaUsage: {
+            /** Format: int64 */
+            index: number;
+            /** Format: int64 */
+            memory_bytes: number;
+            /**
+             * Format: int64
+             * @description Above it the replica is ended, where limits are enforced.
+             */
+            memory_limit_bytes: number;
+            /**
+             * Format: int64
+             * @description Thousandths of a core.
+             */
+            milli_cpu: number;
+            /**
+             * Format: int64
+             * @description Processes and threads.
+             */
+            pids: number;
+            process: string;
+            /** Format: int64 */
+            release: number;
             /** @description starting, running, crashed or stopping. */
             state: string;
         };
@@ -1783,6 +1839,19 @@ export interface components {
              * @description Different people who opened it in the whole span.
              */
             viewers: number;
+        };
+        UsageNow: {
+            app: string;
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            memory_bytes: number;
+            /**
+             * Format: int64
+             * @description Thousandths of a core, of all replicas.
+             */
+            milli_cpu: number;
+            replicas: components["schemas"]["ReplicaUsage"][];
         };
         Use: {
             app: string;
@@ -3008,6 +3077,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["App"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-app-usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageNow"];
                 };
             };
             /** @description Error */
