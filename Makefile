@@ -87,6 +87,7 @@ lint: $(INIT) ## format, vet, linters, tidiness, known vulnerabilities
 	$(GO_TOOL) golangci-lint fmt --diff
 	$(GO_TOOL) golangci-lint run
 	./tools/vulncheck
+	./tools/webaudit
 
 fmt: ## format
 	$(GO_TOOL) golangci-lint fmt

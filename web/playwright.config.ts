@@ -18,7 +18,7 @@ export default defineConfig({
     navigationTimeout: 60_000,
     trace: 'retain-on-failure',
     launchOptions: {
-      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+      executablePath: new URL('e2e/chromium', import.meta.url).pathname,
       args: ['--no-sandbox', '--disable-quic', '--disable-gpu'],
     },
   },

@@ -98,10 +98,10 @@ test('two tabs show the same, and a restart of the core needs no reload', async 
 test('access is changed, shared, explained and taken back', async ({ as }) => {
   const page = await as('alice', '/apps/churn/access');
   await accessible(page);
-  await page.getByLabel('Can this person open it?').fill('bob');
+  await page.getByRole('combobox', { name: 'Can this person open it?' }).fill('bob');
   await page.getByRole('button', { name: 'Tell me' }).click();
   await expect(page.getByText('bob may not open it')).toBeVisible();
-  await page.getByLabel('Person', { exact: true }).fill('bo');
+  await page.getByRole('combobox', { name: 'Person', exact: true }).fill('bo');
   await page.getByRole('option', { name: /bob/ }).click();
   await page.getByRole('button', { name: 'Share' }).click();
   await expect(page.getByRole('table', { name: 'People' })).toContainText('Bob Sørensen');

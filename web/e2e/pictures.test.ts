@@ -42,6 +42,7 @@ for (const { look, size, colorScheme } of looks) {
       await expect(page.getByRole('heading', { level: 1 })).toBeVisible();
       await expect(page.locator('.mantine-Skeleton-root')).toHaveCount(0);
       if (/metrics|usage/.test(name)) await expect(page.locator('.main-svg').first()).toBeVisible();
+      if (name === 'logs') await expect(page.getByRole('log')).toContainText('observation');
       await page.screenshot({ path: `pictures/${name}-${look}.png`, fullPage: true });
     }
     const { alice } = open;

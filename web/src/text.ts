@@ -8,6 +8,7 @@ export const text = {
   saved: 'Saved',
   actions: 'Actions',
   retry: 'Try again',
+  showPassword: 'Show or hide what is typed',
   more: 'Show more',
   now: 'just now',
   never: 'never',
@@ -58,6 +59,11 @@ export const text = {
   crash: {
     title: 'This page cannot be shown',
     why: 'It may have changed since it was opened. Loading it again mostly helps.',
+    reload: 'Load again',
+  },
+  outdated: {
+    title: 'Load this page again',
+    why: 'A part of it could not be fetched. Mostly Slipway was just updated; loading again brings the new version.',
     reload: 'Load again',
   },
   states: {
@@ -515,7 +521,7 @@ export const text = {
     mostNote: (n: number | undefined) => (n === undefined ? '0 or empty: no limit.' : `0 or empty: the default, ${n.toLocaleString()}.`),
     frees: 'What would free how much',
     freesNote: 'The largest first.',
-    use: (replicas: number, volumes: number, mib: number) => `${replicas} replicas, ${volumes} volumes, ${mib.toLocaleString()} MiB`,
+    use: (replicas: number, volumes: number, mib: number) => `${replicas} ${replicas === 1 ? 'replica' : 'replicas'}, ${volumes} ${volumes === 1 ? 'volume' : 'volumes'}, ${mib.toLocaleString()} MiB`,
   },
   branding: {
     look: 'Look',

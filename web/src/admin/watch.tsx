@@ -122,11 +122,11 @@ export function Usage() {
 const entries: Column<AuditEntry>[] = [
   { id: 'at', header: text.audit.at, cell: (e) => <span className="nowrap">{exact(e.at)}</span> },
   { id: 'actor', header: text.audit.actor, cell: (e) => e.actor },
-  { id: 'verb', header: text.audit.verb, cell: (e) => <span className="mono">{e.verb}</span> },
-  { id: 'object', header: text.audit.object, cell: (e) => e.object ?? '' },
-  { id: 'detail', header: text.audit.detail, cell: (e) => e.detail ?? '' },
+  { id: 'verb', header: text.audit.verb, cell: (e) => <span className="mono nowrap">{e.verb}</span> },
+  { id: 'object', header: text.audit.object, cell: (e) => <span className="long">{e.object}</span> },
+  { id: 'detail', header: text.audit.detail, cell: (e) => <span className="long">{e.detail}</span> },
   { id: 'result', header: text.audit.result, cell: (e) => <State of={e.result} /> },
-  { id: 'addr', header: text.audit.addr, cell: (e) => <span className="mono">{e.addr}</span> },
+  { id: 'addr', header: text.audit.addr, cell: (e) => <span className="mono nowrap">{e.addr}</span> },
 ];
 
 /** Who did what, when. */

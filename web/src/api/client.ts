@@ -27,7 +27,21 @@ export type Token = Schemas['Token'];
 export type User = Schemas['User'];
 type ProblemBody = Schemas['Problem'];
 
-export const api = createClient<paths>({ baseUrl: window.location.origin });
+/** Sends again, a moment later, what a broken connection may have lost and what does no harm twice. */
+async function send(request: Request): Promise<Response> {
+  const harmless = request.method !== 'POST' || request.headers.has('Idempotency-Key');
+  for (const wait of harmless ? [250, 1000] : []) {
+    try {
+      return await fetch(request.clone());
+    } catch (error) {
+      if (request.signal.aborted) throw error;
+      await new Promise((done) => setTimeout(done, wait));
+    }
+  }
+  return fetch(request);
+}
+
+export const api = createClient<paths>({ baseUrl: window.location.origin, fetch: send });
 
 /** What went wrong, as the API says it. `kind` is the API's, or `unreachable`. */
 export class Problem extends Error {

@@ -64,6 +64,7 @@ export function Logs() {
       [lines, replica, find, onlyErrors],
     ),
   );
+  const filtered = replica !== '' || find !== '' || onlyErrors !== '';
   const box = useRef<HTMLDivElement>(null);
   const [stuck, setStuck] = useState(true); // to the end, until somebody scrolls up
   useLayoutEffect(() => {
@@ -137,7 +138,7 @@ export function Logs() {
             <span className={css.said ?? 'said'}>{l.text}</span>
           </div>
         ))}
-        {shown.length === 0 && <span>{lines.length === 0 ? text.logs.none : text.logs.noMatch}</span>}
+        {lines.length === 0 ? <span>{text.logs.none}</span> : filtered && shown.length === 0 && <span>{text.logs.noMatch}</span>}
       </div>
       <Group justify="space-between">
         <Group gap="sm">

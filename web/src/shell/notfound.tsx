@@ -4,6 +4,7 @@ import { Link, useRouteError } from 'react-router';
 import { text } from '../text';
 import { Empty } from '../ui/empty';
 import { useTitle } from '../ui/page';
+import { Outdated } from './outdated';
 
 export function NotFound() {
   useTitle(text.notFound.title);
@@ -17,13 +18,14 @@ export function NotFound() {
   );
 }
 
-/** A page that failed: mostly one that was loaded before an upgrade and now lacks its files. */
+/** A page that failed; after an upgrade, because the files of the UI that is open are gone. */
 export function Crash() {
   const error = useRouteError();
-  useTitle(text.crash.title);
+  const words = error instanceof Outdated ? text.outdated : text.crash;
+  useTitle(words.title);
   return (
-    <Empty title={text.crash.title}>
-      <Text c="dimmed">{text.crash.why}</Text>
+    <Empty title={words.title}>
+      <Text c="dimmed">{words.why}</Text>
       <Text size="xs" className="mono" c="dimmed">
         {error instanceof Error ? error.message : ''}
       </Text>

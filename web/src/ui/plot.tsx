@@ -1,7 +1,8 @@
-import { useComputedColorScheme } from '@mantine/core';
-import { useEffect, useRef } from 'react';
+import { Text, useComputedColorScheme } from '@mantine/core';
+import { useEffect, useRef, useState } from 'react';
 
 import type { DeployMark, MetricsPoint } from '../api/client';
+import { part } from '../shell/outdated';
 import { text } from '../text';
 import { nonce } from './nonce';
 
@@ -22,6 +23,14 @@ function prepare() {
   document.head.append(style);
 }
 
+/** Those whose names have room on the axis: of some that are close to each other, the last. */
+function apart(deploys: DeployMark[], span: number) {
+  return deploys.filter((d, i) => {
+    const next = deploys[i + 1];
+    return next === undefined || Date.parse(next.at) - Date.parse(d.at) > span / 20;
+  });
+}
+
 /** Numbers over time; deploys are marked on the axis. Plotly comes when the first plot is shown. */
 export function Plot({ title, points, lines, deploys, range, unit = '' }: {
   title: string;
@@ -34,13 +43,14 @@ export function Plot({ title, points, lines, deploys, range, unit = '' }: {
   const box = useRef<HTMLDivElement>(null);
   const scheme = useComputedColorScheme('light');
   const [from, to] = range;
+  const [problem, setProblem] = useState<unknown>(null);
   useEffect(() => {
     const div = box.current;
     if (div === null) return;
     let gone = false;
     let clean = () => undefined as unknown;
     prepare();
-    void import('plotly.js-basic-dist-min').then(({ default: plotly }) => {
+    void part(() => import('plotly.js-basic-dist-min')).then(({ default: plotly }) => {
       if (gone) return;
       const ink = scheme === 'dark' ? '#9ca8b7' : '#566273';
       const grid = scheme === 'dark' ? '#2a3440' : '#e4e8ed';
@@ -67,18 +77,19 @@ export function Plot({ title, points, lines, deploys, range, unit = '' }: {
           showlegend: lines.length > 1,
           legend: { orientation: 'h', y: 1.15, x: 0 },
           xaxis: { type: 'date', range: [local(from), local(to)], gridcolor: grid, zeroline: false },
-          yaxis: { rangemode: 'tozero', gridcolor: grid, zeroline: false, ticksuffix: unit, nticks: 5, automargin: true },
+          yaxis: { rangemode: 'tozero', minexponent: 9, gridcolor: grid, zeroline: false, ticksuffix: unit, nticks: 5, automargin: true },
           shapes: deploys.map((d) => ({ type: 'line', x0: local(d.at), x1: local(d.at), yref: 'paper', y0: 0, y1: 1, line: { color: ink, width: 1, dash: 'dot' } })),
-          annotations: deploys.slice(-12).map((d) => ({ x: local(d.at), yref: 'paper', y: 1, text: d.release ? `v${d.release}` : text.metrics.deploy(d.seq), showarrow: false, yanchor: 'bottom', font: { size: 10, color: ink } })),
+          annotations: apart(deploys, Date.parse(to) - Date.parse(from)).map((d) => ({ x: local(d.at), yref: 'paper', y: 1, text: d.release ? `v${d.release}` : text.metrics.deploy(d.seq), showarrow: false, yanchor: 'bottom', font: { size: 10, color: ink } })),
         },
         { displayModeBar: false, responsive: true },
       );
       clean = () => plotly.purge(div);
-    });
+    }, setProblem);
     return () => {
       gone = true;
       clean();
     };
   }, [points, lines, deploys, from, to, scheme, unit]);
+  if (problem !== null) return <Text size="sm">{text.outdated.why}</Text>;
   return <div ref={box} className="plot" role="img" aria-label={title} />;
 }

@@ -1,4 +1,6 @@
-import { createTheme, type MantineColorsTuple } from '@mantine/core';
+import { createTheme, PasswordInput, type MantineColorsTuple } from '@mantine/core';
+
+import { text } from '../text';
 
 // The brand's blue; shade 7 is what the sign-in pages use.
 const blue: MantineColorsTuple = ['#eaf5fb', '#d3e8f4', '#a6d2ea', '#77bbe0', '#4fa6d5', '#2f92c6', '#1a7cb0', '#0b5c8a', '#0a4f77', '#073e5e'];
@@ -19,6 +21,9 @@ export const theme = createTheme({
   components: {
     Card: { defaultProps: { withBorder: true, padding: 'lg', radius: 'lg' } },
     Tooltip: { defaultProps: { withArrow: true, openDelay: 300 } },
-    Modal: { defaultProps: { centered: true, radius: 'lg' } },
+    PasswordInput: PasswordInput.extend({ defaultProps: { visibilityToggleButtonProps: { 'aria-label': text.showPassword } } }),
+    // A dialog's head is no banner of the page.
+    Modal: { defaultProps: { centered: true, radius: 'lg', attributes: { header: { role: 'presentation' } } } },
+    Drawer: { defaultProps: { attributes: { header: { role: 'presentation' } } } },
   },
 });

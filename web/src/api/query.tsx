@@ -1,5 +1,6 @@
+import { Button, Text } from '@mantine/core';
 import { notifications } from '@mantine/notifications';
-import { QueryClient, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { QueryClient, useMutation, useQuery, useQueryClient, type UseMutationResult } from '@tanstack/react-query';
 
 import { text } from '../text';
 import { api, ask, Problem, type Change } from './client';
@@ -46,7 +47,8 @@ export const asProblem = (e: unknown): Problem =>
 
 /**
  * A change: says what was done, and makes everything that it touches ask again.
- * Where no form shows the problem, it is a notice.
+ * Where no form shows the problem, it is a notice, which offers to try again
+ * what may go well a moment later.
  */
 export function useAct<In, Out = unknown>(o: {
   act: (input: In) => Promise<Out>;
@@ -56,7 +58,7 @@ export function useAct<In, Out = unknown>(o: {
   then?: (out: Out, input: In) => unknown;
 }) {
   const client = useQueryClient();
-  return useMutation<Out, Error, In>({
+  const mutation: UseMutationResult<Out, Error, In> = useMutation<Out, Error, In>({
     mutationFn: o.act,
     onSuccess: async (out, input) => {
       if (o.done !== undefined) {
@@ -65,16 +67,32 @@ export function useAct<In, Out = unknown>(o: {
       await client.invalidateQueries(o.touches === undefined ? {} : { queryKey: o.touches });
       await o.then?.(out, input);
     },
-    onError: (error) => {
+    onError: (error, input) => {
       if (o.inForm) return;
       const p = asProblem(error);
       const fields = Object.values(p.fields).join(' ');
+      const notice = crypto.randomUUID();
+      const again = () => {
+        notifications.hide(notice);
+        mutation.mutate(input);
+      };
       notifications.show({
+        id: notice,
         color: 'red',
-        autoClose: 12_000,
+        autoClose: p.passing ? false : 12_000,
         title: text.problem.title(p.kind),
-        message: [p.message, fields, p.id && text.problem.id(p.id)].filter(Boolean).join(' '),
+        message: (
+          <>
+            <Text size="sm" c="var(--mantine-color-text)">{[p.message, fields, p.id && text.problem.id(p.id)].filter(Boolean).join(' ')}</Text>
+            {p.passing && (
+              <Button size="compact-sm" variant="default" mt="xs" onClick={again}>
+                {text.retry}
+              </Button>
+            )}
+          </>
+        ),
       });
     },
   });
+  return mutation;
 }
