@@ -62,7 +62,7 @@ func (f *front) pass(ctx context.Context, from net.Conn) error {
 	if port == nil {
 		return nil
 	}
-	d := net.Dialer{Timeout: 2 * time.Second}
+	d := net.Dialer{Timeout: 20 * time.Second} // a busy machine's nodes lose packets
 	var to net.Conn
 	var err error
 	for range f.nodes {

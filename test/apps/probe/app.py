@@ -72,7 +72,8 @@ def raw_socket():
 
 
 def signal_init():
-    os.kill(1, 9)
+    os.kill(1, 9)  # where the init is the same user's, the kernel protects it
+    raise OSError("it goes on")  # with it this process would have ended, and nobody answered
 
 
 def docker_socket():
