@@ -25,6 +25,8 @@ const UV = "0.13.9"
 const (
 	uvLayer = "tool-uv-" + UV
 	uvDir   = "/opt/uv"
+	caDir   = "/opt/ca"
+	caFile  = "ca.crt"
 	depsDir = "/deps"
 	appDir  = "/app"
 	envDir  = "/env"
@@ -65,6 +67,7 @@ type Options struct {
 	Platform  string       // what environments are built on; "" = this machine's system
 	Index     []engine.Var // the installer's configuration in builds: see IndexConfig
 	Environ   []string     // environment of the host's pip, which fetches uv
+	CAFile    string       // authorities that builds trust outside, where they do not see this machine's; "" = those of the engine's system
 	HostPy    string       // the host's Python that has pip; "" = /usr/bin/python3
 	MaxSource int64        // bytes of a source; 0 = 200 MiB
 	MaxFiles  int          // files of a source; 0 = 50,000

@@ -51,6 +51,15 @@ func (b *Builder) EnvTask(ctx context.Context, p Plan, vars []engine.Var) (engin
 		return engine.Task{}, err
 	}
 	env = append(env, b.Index...)
+	var trust []engine.Layer
+	if b.CAFile != "" {
+		name, err := b.authorities(ctx)
+		if err != nil {
+			return engine.Task{}, err
+		}
+		trust = []engine.Layer{{Name: name, At: caDir}}
+		env = append(env, plain("SSL_CERT_FILE", caDir+"/"+caFile)...)
+	}
 	env = append(env, plain(
 		"SLIPWAY_PYTHON", p.Python, "SLIPWAY_FORM", d.form, "SLIPWAY_EXTRA", strings.Join(supplied(p.Procfile, d), " "),
 		"UV_NO_PROGRESS", "1", "NO_COLOR", "1", "UV_PYTHON_DOWNLOADS", "never", "UV_PYTHON_PREFERENCE", "only-system",
@@ -59,7 +68,7 @@ func (b *Builder) EnvTask(ctx context.Context, p Plan, vars []engine.Var) (engin
 	t := engine.Task{
 		Workload: engine.Workload{
 			ID:      engine.Ref{Kind: engine.KindTask, Scope: Scope, Name: p.EnvKey + "-" + strconv.Itoa(max(p.Attempt, 1))},
-			Layers:  []engine.Layer{{Name: uvLayer, At: uvDir}, {Name: deps, At: depsDir}},
+			Layers:  append(trust, engine.Layer{Name: uvLayer, At: uvDir}, engine.Layer{Name: deps, At: depsDir}),
 			Command: []string{"/bin/sh", "-c", envScript},
 			Limits:  engine.Limits{MemoryBytes: b.Memory, MilliCPU: 1000, PIDs: 512},
 			Egress:  engine.EgressInternet,

@@ -4,11 +4,14 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,9 +32,9 @@ func (b *Builder) PrepareTools(ctx context.Context) error {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, b.HostPy, "-m", "pip", "download", "-q", "--disable-pip-version-check",
+	cmd := Pip(ctx, b.HostPy, b.Environ, "download", "-q", "--disable-pip-version-check",
 		"--no-deps", "--only-binary", ":all:", "-d", dir, "uv=="+UV)
-	cmd.Dir, cmd.Env = dir, b.Environ
+	cmd.Dir = dir
 	cmd.WaitDelay = 5 * time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
 		// pip's words may hold the index's address with its password: not shown.
@@ -60,6 +63,33 @@ func (b *Builder) PrepareTools(ctx context.Context) error {
 		}
 	}
 	return errs.Unavailable("the wheel of uv %s holds no program", UV)
+}
+
+// Pip is a command of the python's pip. Debian's python without it has a wheel
+// of it, for new environments.
+func Pip(ctx context.Context, python string, environ []string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, python, append([]string{"-m", "pip"}, args...)...)
+	cmd.Env = environ
+	if _, err := os.Stat("/usr/lib/python3/dist-packages/pip"); err == nil {
+		return cmd
+	}
+	if found, _ := filepath.Glob("/usr/share/python-wheels/pip-*.whl"); len(found) > 0 && !slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, "PYTHONPATH=") }) {
+		cmd.Env = append(slices.Clone(environ), "PYTHONPATH="+found[len(found)-1])
+	}
+	return cmd
+}
+
+// authorities is the layer of CAFile.
+func (b *Builder) authorities(ctx context.Context) (string, error) {
+	text, err := os.ReadFile(b.CAFile)
+	if err != nil {
+		return "", errs.Wrap(err, errs.KindInvalid, "cannot read the authorities that builds trust: %v", err)
+	}
+	sum := sha256.Sum256(text)
+	name := "tool-ca-" + hex.EncodeToString(sum[:8])
+	return name, b.putTar(ctx, name, func(_ context.Context, w io.Writer) error {
+		return writeFiles(w, map[string]string{caFile: string(text)})
+	})
 }
 
 func tarOf(w io.Writer, f *zip.File) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	remotetransport "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
@@ -163,4 +164,21 @@ func Upload(ctx context.Context, img v1.Image, to string, transport http.RoundTr
 	}
 	d, err := img.Digest()
 	return fmt.Sprint(d), err
+}
+
+// Digest is that of an image in a registry; empty when there is none.
+func Digest(ctx context.Context, at string, transport http.RoundTripper) (string, error) {
+	ref, err := name.ParseReference(at)
+	if err != nil {
+		return "", errs.Wrap(err, errs.KindInvalid, "%q is no name of an image", at)
+	}
+	d, err := remote.Head(ref, remote.WithContext(ctx), remote.WithTransport(transport))
+	var answer *remotetransport.Error
+	if errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
+		return "", nil
+	}
+	if err != nil {
+		return "", errs.Wrap(err, errs.KindUnavailable, "asking for %s: %v", at, err)
+	}
+	return d.Digest.String(), nil
 }

@@ -11,36 +11,41 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
 	utilexec "k8s.io/client-go/util/exec"
 
 	"slipway.dev/slipway/internal/base/errs"
 )
 
-// exec runs a command in a running pod of the part and returns its exit code
-// and what it wrote.
-func (i *Installer) exec(ctx context.Context, namespace, part, in string, command ...string) (code int, said string, err error) {
+// toPod finds a running pod of the part and returns a request for something of it.
+func (i *Installer) toPod(ctx context.Context, namespace, part, what string) (string, *rest.Request, error) {
 	c, err := kubernetes.NewForConfig(i.config)
 	if err != nil {
-		return 0, "", err
+		return "", nil, err
 	}
 	pods, err := c.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{
 		LabelSelector: labels.SelectorFromSet(selector(part)).String(), FieldSelector: "status.phase=Running",
 	})
 	if err != nil {
-		return 0, "", refused(err)
+		return "", nil, refused(err)
 	}
-	pod := ""
 	for _, p := range pods.Items {
 		if p.DeletionTimestamp == nil {
-			pod = p.Name
+			return p.Name, c.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(p.Name).SubResource(what), nil
 		}
 	}
-	if pod == "" {
-		return 0, "", errs.Unavailable("no pod of the part %s runs: see `slipway install status`", part)
+	return "", nil, errs.Unavailable("no pod of the part %s runs: see `slipway install status`", part)
+}
+
+// exec runs a command in a running pod of the part and returns its exit code
+// and what it wrote.
+func (i *Installer) exec(ctx context.Context, namespace, part, in string, command ...string) (code int, said string, err error) {
+	pod, ask, err := i.toPod(ctx, namespace, part, "exec")
+	if err != nil {
+		return 0, "", err
 	}
-	url := c.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Command: command, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec).URL()
+	url := ask.VersionedParams(&corev1.PodExecOptions{Command: command, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec).URL()
 	e, err := remotecommand.NewWebSocketExecutor(i.config, "GET", url.String())
 	if err != nil {
 		return 0, "", err

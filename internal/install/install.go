@@ -62,7 +62,11 @@ type Plan struct {
 
 // Plan compares the values with the cluster. It changes nothing.
 func (i *Installer) Plan(ctx context.Context, v Values) (*Plan, error) {
-	p := &plan{Values: v}
+	inner, err := i.inner(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{Values: v, inner: inner}
 	if err := p.fill(ctx, i.cluster.read, time.Now()); err != nil {
 		return nil, err
 	}

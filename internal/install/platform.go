@@ -42,6 +42,7 @@ const (
 type plan struct {
 	Values
 	secrets secrets
+	inner   []string // networks of the cluster itself, shut for apps
 }
 
 // pullNamespace holds the pull proxies alone: they need the node's loopback,
@@ -56,7 +57,7 @@ func (p *plan) settings() (platform.Config, error) {
 		Log: platform.Log{Format: "json"},
 		Kube: platform.Kube{
 			Namespace: p.Namespace, AppsNamespace: p.AppsNamespace, Identity: identityDir, StorageClass: p.Storage.Class, SharedStorageClass: p.Storage.SharedClass,
-			PullHost: fmt.Sprintf("127.0.0.1:%d", p.PullPort), BaseImage: p.BaseImage,
+			PullHost: fmt.Sprintf("127.0.0.1:%d", p.PullPort), Shut: p.inner,
 		},
 	}
 	if p.TLSSecret != "" {
@@ -126,6 +127,8 @@ func (p *plan) core(mark string) *appsv1.Deployment {
 		port("core", cfg.Kube.Ports.Core), port("link", cfg.Kube.Ports.Link), port("registry", cfg.Kube.Ports.Registry),
 		port("platform", cfg.Kube.Ports.Platform), port("metrics", portOf(cfg.Metrics)),
 	}
+	env, more := p.outside()
+	c.Env = append(c.Env, env...)
 	c.Resources = needs("250m", "256Mi", "2Gi")
 	c.StartupProbe, c.ReadinessProbe, c.LivenessProbe = get("/healthz", "metrics", 1, 120), get("/readyz", "metrics", 2, 3), get("/healthz", "metrics", 10, 6)
 	spec := p.pod(partCore, c)
@@ -138,7 +141,7 @@ func (p *plan) core(mark string) *appsv1.Deployment {
 		Spec: appsv1.DeploymentSpec{
 			Replicas: ptr(int32(1)), Selector: &metav1.LabelSelector{MatchLabels: selector(partCore)},
 			Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
-			Template: p.template(partCore, mark, spec), RevisionHistoryLimit: ptr(int32(3)),
+			Template: p.template(partCore, mark+more, spec), RevisionHistoryLimit: ptr(int32(3)),
 		},
 	}
 }
@@ -215,7 +218,7 @@ func (p *plan) pull(mark string) *appsv1.DaemonSet {
 	c := corev1.Container{
 		Name: "pull", Image: p.Image,
 		Command: []string{
-			"/usr/local/bin/slipway", "pull-proxy", "--listen", cfg.Kube.PullHost, "--core", cfg.Kube.At(cfg.Kube.Ports.Registry), "--identity", identityDir, "--cache", dataDir,
+			"/usr/local/bin/slipway", "pull-proxy", "--listen", cfg.Kube.PullHost, "--registry", cfg.Kube.At(cfg.Kube.Ports.Registry), "--identity", identityDir, "--cache", dataDir,
 		},
 		Resources: needs("20m", "32Mi", "256Mi"),
 	}

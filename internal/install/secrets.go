@@ -36,6 +36,8 @@ const (
 	keyAccess    = "s3-access-key"
 	keySecret    = "s3-secret-key"
 	keyAuthority = "ca.key"
+	keyPip       = "pip.conf"
+	keyOutside   = "outside-ca.crt"
 )
 
 const sealBytes = 32
@@ -155,7 +157,7 @@ func (p *plan) fillCore() error {
 		}
 		s[keyPassword] = db[keyPassword]
 	}
-	for key, file := range map[string]string{keyPassword: p.Database.PasswordFile, keyAccess: p.S3.AccessKeyFile, keySecret: p.S3.SecretKeyFile} {
+	for key, file := range map[string]string{keyPassword: p.Database.PasswordFile, keyAccess: p.S3.AccessKeyFile, keySecret: p.S3.SecretKeyFile, keyPip: p.PipConfigFile, keyOutside: p.OutsideCAFile} {
 		if file == "" {
 			continue
 		}

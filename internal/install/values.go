@@ -32,7 +32,8 @@ type Values struct {
 	AppsNamespace string `yaml:"apps_namespace"`
 	// Image is the platform's image. Required.
 	Image string `yaml:"image"`
-	// BaseImage is what apps' images are made of. Default: the platform's image.
+	// BaseImage is what apps' images are made of: a file or the name of an image
+	// in a registry, given to the core by the installer. Default: what it has.
 	BaseImage string `yaml:"base_image"`
 	// PullPolicy of the platform's images: IfNotPresent (default), Always, Never.
 	PullPolicy string `yaml:"pull_policy"`
@@ -54,6 +55,12 @@ type Values struct {
 	Database Database `yaml:"database"`
 	// S3 keeps the registry's images in a bucket instead of the core's volume.
 	S3 S3 `yaml:"s3"`
+	// PipConfigFile says from where builds get packages, as pip reads it. It may
+	// hold passwords and is kept in a Secret.
+	PipConfigFile string `yaml:"pip_config_file"`
+	// OutsideCAFile holds all authorities that the core and builds trust outside
+	// of the cluster. Default: Debian's.
+	OutsideCAFile string `yaml:"outside_ca_file"`
 	// PullPort is where each node's pull proxy listens, on loopback. Default 5005.
 	PullPort int32 `yaml:"pull_port"`
 	// NodeSelector and Tolerations place the platform's own pods.
@@ -138,7 +145,6 @@ func (v *Values) Complete() error {
 	}
 	def(&v.Namespace, "slipway")
 	def(&v.AppsNamespace, "slipway-apps")
-	def(&v.BaseImage, v.Image)
 	def(&v.PullPolicy, string(corev1.PullIfNotPresent))
 	def(&v.Service.Type, string(corev1.ServiceTypeLoadBalancer))
 	def(&v.Storage.CoreSize, "20Gi")

@@ -29,8 +29,9 @@ type Kube struct {
 	// SharedStorageClass is for volumes that several nodes use at once. Default:
 	// there is none, and an app with such a volume stays on one node.
 	SharedStorageClass string `yaml:"shared_storage_class" json:"shared_storage_class"`
-	// BaseImage is what apps' images are made of.
-	BaseImage string `yaml:"base_image" json:"base_image"`
+	// Shut are networks that apps must not reach beside nodes and pods: services
+	// and the API server.
+	Shut []string `yaml:"shut" json:"shut"`
 	// Ports are where the core listens.
 	Ports Ports `yaml:"ports" json:"ports"`
 }

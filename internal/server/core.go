@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -112,6 +111,7 @@ func (c *core) open(ctx context.Context) error {
 	c.build = build.New(build.Options{
 		Engine: c.engine, Data: filepath.Join(c.data.Core(), "build"), Log: c.log.With("part", "build"),
 		Index: build.IndexConfig(os.Environ(), pipConfig(ctx)), Environ: os.Environ(),
+		CAFile: c.at.trusted,
 	})
 	c.hub = link.NewHub(c.hosts, c.log.With("part", "link"))
 	c.hub.SetPlatform(map[string]string{slipway.HostAPI: c.at.core, slipway.HostAuth: c.at.core, slipway.HostGit: c.at.core, slipway.HostRegistry: c.at.core})
@@ -154,7 +154,7 @@ func (c *core) close() error {
 func pipConfig(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "/usr/bin/python3", "-m", "pip", "config", "list").Output()
+	out, err := build.Pip(ctx, "/usr/bin/python3", os.Environ(), "config", "list").Output()
 	if err != nil {
 		return ""
 	}

@@ -29,7 +29,7 @@ func imageCommand() *cobra.Command {
 		Use: "image", Short: "Make the images that Kubernetes needs, without Docker",
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	cmd.AddCommand(imageBase(), imagePlatform(), imagePush())
+	cmd.AddCommand(imageBase(), imagePlatform(), imageDatabase(), imagePush())
 	return cmd
 }
 
@@ -125,6 +125,23 @@ layer as the base image of apps, so that a node keeps it once.`,
 	return cmd
 }
 
+func imageDatabase() *cobra.Command {
+	var f imageFlags
+	cmd := &cobra.Command{
+		Use: "database", Short: "Make an image of PostgreSQL for the installed database",
+		Long: `Make an image of Debian's PostgreSQL, for "slipway install --database-image"
+where no registry with one can be reached.`,
+		Example: "  slipway image database --output postgres.tar",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.debian.Packages = append(f.debian.Packages, "postgresql")
+			return f.write(cmd, "slipway.local/postgres:"+Version, "")
+		},
+	}
+	f.add(cmd, "postgres.tar")
+	return cmd
+}
+
 func imagePush() *cobra.Command {
 	var file, to, identity string
 	var asJSON bool
@@ -146,7 +163,7 @@ internal authority.`,
 				if err != nil {
 					return err
 				}
-				transport = toCore(id, "")
+				transport = toCore(func() *tls.Config { return id.Client(platform.NameCore) }, "")
 			}
 			digest, err := image.Upload(cmd.Context(), img, to, transport)
 			if err != nil {
@@ -167,7 +184,7 @@ internal authority.`,
 
 // toCore is how another part asks the core's registry. addr is where it is
 // when that is not what the URL says.
-func toCore(id *platform.Identity, addr string) *http.Transport {
+func toCore(config func() *tls.Config, addr string) *http.Transport {
 	var d net.Dialer
 	return &http.Transport{
 		MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute,
@@ -179,7 +196,7 @@ func toCore(id *platform.Identity, addr string) *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			secure := tls.Client(c, id.Client(platform.NameCore))
+			secure := tls.Client(c, config())
 			if err := secure.HandshakeContext(ctx); err != nil {
 				c.Close()
 				return nil, err
@@ -206,7 +223,7 @@ serves what it has kept while the core is away.`,
 			if err != nil {
 				return err
 			}
-			transport := toCore(id, core)
+			transport := toCore(func() *tls.Config { return id.Client(platform.NameCore) }, core)
 			defer transport.CloseIdleConnections()
 			proxy, err := oci.NewProxy(oci.ProxyOptions{
 				Upstream: "https://" + core, Client: &http.Client{Transport: transport}, Repos: []string{image.AppsRepo},

@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,7 +19,9 @@ import (
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/secret"
+	"slipway.dev/slipway/internal/image"
 	"slipway.dev/slipway/internal/install"
+	"slipway.dev/slipway/internal/platform"
 )
 
 // onCluster are the flags of every verb that works on a cluster.
@@ -88,7 +91,9 @@ again once a year at least: it renews the certificates between the parts.`,
 	f.StringVar(&i.file, "values", "", "file of values (install.yaml); a flag wins")
 	f.StringVar(&i.v.Base, "base", "", "domain of the platform")
 	f.StringVar(&i.v.Image, "image", "", "the platform's image, which the nodes can pull")
-	f.StringVar(&i.v.BaseImage, "base-image", "", "image of which apps' images are made (default the platform's image)")
+	f.StringVar(&i.v.BaseImage, "base-image", "", "image of which apps' images are made, a file or a name in a registry, given to the core (default: what it has)")
+	f.StringVar(&i.v.PipConfigFile, "pip-config", "", "file that says from where builds get packages, as pip reads it (default: PyPI)")
+	f.StringVar(&i.v.OutsideCAFile, "outside-ca-file", "", "file with all authorities that the core and builds trust outside (default: Debian's)")
 	f.StringVar(&i.v.PullSecret, "pull-secret", "", "Secret with which nodes pull the platform's images")
 	f.StringVar(&i.v.AppsNamespace, "apps-namespace", "", "namespace of apps (default slipway-apps)")
 	f.StringVar(&i.v.TLSSecret, "tls-secret", "", "Secret with the certificate for browsers (default: a CA is made)")
@@ -132,6 +137,8 @@ func (i *installing) values(cmd *cobra.Command) (install.Values, error) {
 		{&v.Image, &i.v.Image},
 		{&v.BaseImage, &i.v.BaseImage},
 		{&v.PullSecret, &i.v.PullSecret},
+		{&v.PipConfigFile, &i.v.PipConfigFile},
+		{&v.OutsideCAFile, &i.v.OutsideCAFile},
 		{&v.Namespace, &i.v.Namespace},
 		{&v.AppsNamespace, &i.v.AppsNamespace},
 		{&v.TLSSecret, &i.v.TLSSecret},
@@ -221,6 +228,9 @@ func (i *installing) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := giveBase(ctx, out, in, plan, v.BaseImage); err != nil {
+		return err
+	}
 	address, err := in.Address(ctx, plan)
 	if err != nil {
 		return err
@@ -236,6 +246,39 @@ func (i *installing) run(ctx context.Context, cmd *cobra.Command) error {
 		}
 	}
 	return nil
+}
+
+// giveBase makes an image the base of apps' images, unless it is already.
+// Layers that an earlier run has brought are not sent again.
+func giveBase(ctx context.Context, out io.Writer, in *install.Installer, plan *install.Plan, from string) error {
+	began := time.Now()
+	return in.ToRegistry(ctx, plan, func(addr string, config *tls.Config) error {
+		transport := toCore(func() *tls.Config { return config }, addr)
+		defer transport.CloseIdleConnections()
+		to := platform.NameCore + "/" + image.BaseRepo + ":" + image.BaseTag
+		have, err := image.Digest(ctx, to, transport)
+		if err != nil {
+			return err
+		}
+		if from == "" {
+			if have == "" {
+				fmt.Fprintln(out, "! There is no base image for apps yet, and no app can be deployed without: make one with `slipway image base`, and run this again with --base-image base.tar")
+			}
+			return nil
+		}
+		img, err := image.Read(ctx, from)
+		if err != nil {
+			return err
+		}
+		if d, err := img.Digest(); err != nil || d.String() == have {
+			return err
+		}
+		digest, err := image.Upload(ctx, img, to, transport)
+		if err == nil {
+			fmt.Fprintf(out, "✓ Base image of apps %s (%.1f s)\n", digest, time.Since(began).Seconds())
+		}
+		return err
+	})
 }
 
 func (i *installing) password() (password secret.String, made bool, err error) {

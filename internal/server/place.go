@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"slipway.dev/slipway/internal/base/dial"
@@ -35,6 +36,10 @@ type place struct {
 	endpoints *endpoints.Reader // nil: the table alone says where replicas are
 	linger    func(context.Context)
 	coreHold  time.Duration
+
+	// trusted is a file of authorities for builds, which do not see this
+	// process's own. Empty: they do, or there is none.
+	trusted string
 }
 
 const (
@@ -88,6 +93,7 @@ func inCluster(ctx context.Context, cfg platform.Config, part string, log *slog.
 		core: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Core), link: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Link),
 		dialer: dial.Dialer{TLS: func() *tls.Config { return id.Client(platform.NameCore) }}, engine: kubeEngine,
 		linger: func(ctx context.Context) { _ = loop.Sleep(ctx, lingerTime) }, coreHold: coreHold,
+		trusted: os.Getenv("SSL_CERT_FILE"),
 	}
 	if part == partGateway {
 		if p.endpoints, err = endpoints.New(nil, cfg.Kube.AppsNamespace, "", log.With("part", "endpoints")); err != nil {
@@ -157,7 +163,7 @@ func kubeEngine(ctx context.Context, c *core, log *slog.Logger) (runner, error) 
 	e, err := kube.New(kube.Options{
 		Log: log, Images: images, Data: c.data.Engine(),
 		Namespace: k.AppsNamespace, Platform: k.Namespace, Links: map[string]string{platformLink: k.At(k.Ports.Platform)},
-		Memory: c.cfg.AppMemoryMB << 20, StorageClass: k.StorageClass, SharedStorageClass: k.SharedStorageClass,
+		Memory: c.cfg.AppMemoryMB << 20, StorageClass: k.StorageClass, SharedStorageClass: k.SharedStorageClass, Shut: k.Shut,
 	})
 	if err != nil {
 		return nil, err
