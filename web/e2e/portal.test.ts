@@ -52,10 +52,10 @@ test('carol, who has no app, is told what to do', async ({ as }) => {
 test.describe('what is not there', () => {
   test.use({ allowed: [/status of 404/] });
   test('is not found', async ({ as }) => {
-  const page = await as('bob', '/apps/nothing/like/it');
-  await expect(page.getByRole('heading', { name: 'Not found' })).toBeVisible();
-  await page.goto(url('/admin/users'));
-  await expect(page.getByRole('heading', { name: 'Not found' })).toBeVisible();
-  await accessible(page);
-});
+    const page = await as('bob', '/apps/nothing/like/it');
+    await expect(page.getByRole('heading', { name: 'Not found' })).toBeVisible();
+    await page.goto(url('/admin/users'));
+    await expect(page.getByRole('heading', { name: 'Not found' })).toBeVisible();
+    await accessible(page);
+  });
 });

@@ -56,9 +56,11 @@ export function AppLayout() {
                   </Text>
                 </div>
               </Group>
-              <Button component="a" href={a.url} variant="default" rightSection={<IconExternalLink size={18} />} disabled={!a.current_release}>
-                {text.app.open}
-              </Button>
+              {a.current_release !== undefined && (
+                <Button component="a" href={a.url} variant="default" rightSection={<IconExternalLink size={18} />}>
+                  {text.app.open}
+                </Button>
+              )}
             </Group>
           </div>
           <nav className={css.tabs} aria-label={text.app.tabs}>

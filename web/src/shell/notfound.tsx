@@ -9,7 +9,7 @@ import { Outdated } from './outdated';
 export function NotFound() {
   useTitle(text.notFound.title);
   return (
-    <Empty title={text.notFound.title}>
+    <Empty title={text.notFound.title} order={1}>
       <Text c="dimmed">{text.notFound.why}</Text>
       <Button component={Link} to="/portal" mt="sm">
         {text.notFound.back}
@@ -24,7 +24,7 @@ export function Crash() {
   const words = error instanceof Outdated ? text.outdated : text.crash;
   useTitle(words.title);
   return (
-    <Empty title={words.title}>
+    <Empty title={words.title} order={1}>
       <Text c="dimmed">{words.why}</Text>
       <Text size="xs" className="mono" c="dimmed">
         {error instanceof Error ? error.message : ''}

@@ -21,6 +21,7 @@ export const theme = createTheme({
   components: {
     Card: { defaultProps: { withBorder: true, padding: 'lg', radius: 'lg' } },
     Tooltip: { defaultProps: { withArrow: true, openDelay: 300 } },
+    CloseButton: { defaultProps: { 'aria-label': text.close } },
     PasswordInput: PasswordInput.extend({ defaultProps: { visibilityToggleButtonProps: { 'aria-label': text.showPassword } } }),
     // A dialog's head is no banner of the page.
     Modal: { defaultProps: { centered: true, radius: 'lg', attributes: { header: { role: 'presentation' } } } },
