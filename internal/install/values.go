@@ -91,7 +91,7 @@ type Storage struct {
 type Database struct {
 	URL          string `yaml:"url"`           // postgres://user@host:5432/slipway?sslmode=verify-full. Default: bundled
 	PasswordFile string `yaml:"password_file"` // on the machine of the installer
-	Image        string `yaml:"image"`         // of the bundled one. Default docker.io/library/postgres:17
+	Image        string `yaml:"image"`         // of the bundled one. Default postgres:17
 	Size         string `yaml:"size"`          // of its claim. Default 10Gi
 }
 
@@ -148,7 +148,7 @@ func (v *Values) Complete() error {
 	def(&v.PullPolicy, string(corev1.PullIfNotPresent))
 	def(&v.Service.Type, string(corev1.ServiceTypeLoadBalancer))
 	def(&v.Storage.CoreSize, "20Gi")
-	def(&v.Database.Image, "docker.io/library/postgres:17")
+	def(&v.Database.Image, "postgres:17")
 	def(&v.Database.Size, "10Gi")
 	for p, d := range map[*int32]int32{&v.Gateways: 2, &v.PullPort: 5005, &v.Service.HTTPSPort: 443} {
 		if *p == 0 {

@@ -108,7 +108,7 @@ again once a year at least: it renews the certificates between the parts.`,
 	f.Int32Var(&i.v.PullPort, "pull-port", 0, "port of the pull proxy on each node's loopback (default 5005)")
 	f.StringVar(&i.v.Database.URL, "database", "", "postgres://user@host:5432/slipway?sslmode=verify-full (default: one is installed)")
 	f.StringVar(&i.v.Database.PasswordFile, "database-password-file", "", "file with the database's password")
-	f.StringVar(&i.v.Database.Image, "database-image", "", "image of the installed database (default docker.io/library/postgres:17)")
+	f.StringVar(&i.v.Database.Image, "database-image", "", "image of the installed database (default postgres:17)")
 	f.StringVar(&i.v.S3.Bucket, "s3-bucket", "", "keep apps' images in this bucket (default: on the core's volume)")
 	f.StringVar(&i.v.S3.Region, "s3-region", "", "region of the bucket")
 	f.StringVar(&i.v.S3.Endpoint, "s3-endpoint", "", "URL of the S3 service (default: AWS)")
