@@ -1,18 +1,13 @@
 package installed
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"slipway.dev/slipway/internal/image"
 )
@@ -20,7 +15,7 @@ import (
 // images are what an installation needs on the nodes.
 type images struct {
 	platform, postgres string // names there
-	baseFile           string // of apps, for the core's registry
+	base               string // file of that of apps
 }
 
 // load makes the images, of what is in the user's cache, and brings to the
@@ -38,8 +33,8 @@ func load(ctx context.Context, o Options) (images, error) {
 	if err != nil {
 		return images{}, err
 	}
-	out := images{baseFile: filepath.Join(o.Dir, "base.tar")}
-	if _, err := image.WriteFile(base, out.baseFile, "slipway.test/base:1"); err != nil {
+	out := images{base: filepath.Join(o.Dir, "base.tar")}
+	if _, err := image.WriteFile(base, out.base, "slipway.test/base:1"); err != nil {
 		return out, err
 	}
 	if out.platform, err = o.bring(ctx, platform, "platform"); err != nil {
@@ -76,46 +71,10 @@ func (o Options) bring(ctx context.Context, img v1.Image, name string) (string, 
 	return ref, o.Cluster.Load(ctx, file)
 }
 
-const authorities = "etc/ssl/certs/ca-certificates.crt"
-
-// debian is the base image with the authorities that this machine trusts, as
-// builds in sandboxes of the machine have them: its way to packages may need them.
 func debian(ctx context.Context, o Options, packages ...string) (v1.Image, error) {
-	file, err := image.DebianLayer(ctx, image.Debian{Packages: packages, Progress: o.Out})
+	layer, err := image.DebianLayer(ctx, image.Debian{Packages: packages, Progress: o.Out})
 	if err != nil {
 		return nil, err
 	}
-	img, err := image.FromDebian(file)
-	if err != nil {
-		return nil, err
-	}
-	text, err := os.ReadFile("/" + authorities)
-	if err != nil {
-		return nil, err
-	}
-	var t bytes.Buffer
-	w := tar.NewWriter(&t)
-	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: authorities, Mode: 0o644, Size: int64(len(text))}); err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(text); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(t.Bytes())), nil })
-	if err != nil {
-		return nil, err
-	}
-	if img, err = mutate.AppendLayers(img, layer); err != nil {
-		return nil, err
-	}
-	cfg, err := img.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	cfg = cfg.DeepCopy()
-	cfg.Config.Env = append(cfg.Config.Env, "SSL_CERT_FILE=/"+authorities)
-	return mutate.ConfigFile(img, cfg)
+	return image.FromDebian(layer)
 }

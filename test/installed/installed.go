@@ -43,6 +43,10 @@ type Platform struct {
 	front     *front
 }
 
+// authorities are those that this machine trusts: its way to packages, which
+// builds in the cluster take too, may need one of its own.
+const authorities = "/etc/ssl/certs/ca-certificates.crt"
+
 // base is below localhost, which browsers, curl and the CLI lead to loopback.
 const base = "slipway.localhost"
 
@@ -69,20 +73,17 @@ func Install(ctx context.Context, o Options) (_ *Platform, err error) {
 	began := time.Now()
 	if err := p.slipway(ctx, "install", "--engine", "k8s", "--yes", "--base", base, "--image", images.platform, "--database-image", images.postgres,
 		"--namespace", p.Namespace, "--apps-namespace", p.Apps, "--service-type", "NodePort", "--https-port", p.front.port(),
-		"--pull-port", freePort(), "--admin", o.Admin, "--admin-password-file", password); err != nil {
+		"--pull-port", freePort(), "--base-image", images.base, "--outside-ca-file", authorities, "--admin", o.Admin, "--admin-password-file", password); err != nil {
 		return nil, err
 	}
 	p.Took = time.Since(began)
-	if err := p.pushBase(ctx, images.baseFile); err != nil {
-		return nil, err
-	}
 	node, err := p.Kubectl(ctx, "get", "service", "slipway", "-o", `jsonpath={.spec.ports[?(@.name=="https")].nodePort}`)
 	if err != nil {
 		return nil, err
 	}
 	p.front.to(node)
 	ca := filepath.Join(o.Dir, "ca.pem")
-	if err := p.secret(ctx, "slipway-web-ca", map[string]string{`ca\.crt`: ca}); err != nil {
+	if err := p.secret(ctx, "slipway-web-ca", `ca\.crt`, ca); err != nil {
 		return nil, err
 	}
 	hosts := slipway.Hosts{Scheme: "https", Base: base, Port: p.front.port()}
@@ -111,48 +112,17 @@ func (p *Platform) slipway(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// pushBase gives the base image of apps to the core's registry, which the host
-// reaches at the address of its Service.
-func (p *Platform) pushBase(ctx context.Context, file string) error {
-	identity := filepath.Join(p.Dir, "identity")
-	if err := os.MkdirAll(identity, 0o700); err != nil {
-		return err
-	}
-	files := map[string]string{}
-	for _, f := range []string{"tls.crt", "tls.key", "ca.crt"} {
-		files[strings.ReplaceAll(f, ".", `\.`)] = filepath.Join(identity, f)
-	}
-	if err := p.secret(ctx, "slipway-installer-identity", files); err != nil {
-		return err
-	}
-	ip, err := p.Kubectl(ctx, "get", "service", "slipway-core", "-o", "jsonpath={.spec.clusterIP}")
+// secret writes what a Secret has for the key to a file.
+func (p *Platform) secret(ctx context.Context, name, key, file string) error {
+	text, err := p.Kubectl(ctx, "get", "secret", name, "-o", "jsonpath={.data."+key+"}")
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, p.binary(), "image", "push", "--file", file, "--identity", identity, "--to", ip+":7445/registry/base:current")
-	cmd.Stdout, cmd.Stderr = p.Out, p.Out
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("push the base image: %w", err)
+	data, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return err
 	}
-	return nil
-}
-
-// secret writes keys of a Secret to files.
-func (p *Platform) secret(ctx context.Context, name string, files map[string]string) error {
-	for key, file := range files {
-		text, err := p.Kubectl(ctx, "get", "secret", name, "-o", "jsonpath={.data."+key+"}")
-		if err != nil {
-			return err
-		}
-		data, err := base64.StdEncoding.DecodeString(text)
-		if err == nil {
-			err = os.WriteFile(file, data, 0o600)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return os.WriteFile(file, data, 0o600)
 }
 
 // Kubectl works on the platform's namespace.
