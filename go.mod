@@ -2,6 +2,9 @@ module slipway.dev/slipway
 
 go 1.26.10
 
+// Packages of npm carry Go files of their own.
+ignore ./web
+
 require (
 	github.com/BurntSushi/toml v1.5.0
 	github.com/chromedp/chromedp v0.23.0
