@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -219,8 +220,23 @@ func services(r rig) {
 	}
 }
 
+// modulesHost is a name of the outside that this machine surely uses: where
+// go gets modules from.
+func modulesHost(r rig) string {
+	out, err := exec.CommandContext(r.Context(), "go", "env", "GOPROXY").Output()
+	if err != nil {
+		r.Fatal(err)
+	}
+	first, _, _ := strings.Cut(strings.ReplaceAll(strings.TrimSpace(string(out)), "|", ","), ",")
+	u, err := url.Parse(first)
+	if err != nil || u.Hostname() == "" {
+		r.Fatalf("GOPROXY begins with %q, which has no host", first)
+	}
+	return u.Hostname()
+}
+
 func outside(r rig) {
-	const known = "go.dev"
+	known := modulesHost(r)
 	if _, err := net.DefaultResolver.LookupHost(r.Context(), known); err != nil {
 		r.Logf("this host does not know %s itself: %v", known, err)
 		return
