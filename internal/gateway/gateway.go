@@ -117,7 +117,7 @@ func New(o Options) (*Server, error) {
 		Options:  o,
 		up:       newUpstreams(o.Dialer),
 		live:     newLiveSet(),
-		tokens:   newTokenCache(o.Policy.AppTokens),
+		tokens:   newTokenCache(o.Policy.AppTokens, o.CoreHold),
 		sessions: newSessionCache(o.Verify),
 		met:      met,
 		usage:    newUsage(),

@@ -14,11 +14,14 @@ import (
 
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/link"
 )
 
 const (
-	renewBefore = 5 * time.Minute // tokens are asked for anew so long before they expire
+	renewBefore = 5 * time.Minute  // tokens are asked for anew so long before they expire
+	renewWait   = time.Second      // for which one request waits meanwhile
+	renewAgain  = 10 * time.Second // until the next try, when the core did not answer
 	cookieID    = "kcIdToken"
 	cookieToken = "kcToken"
 	userData    = "Plotly-User-Data"
@@ -88,6 +91,7 @@ func samePerson(a, b *link.Person) bool {
 // tokenCache keeps what apps are told of their viewers, by session and app.
 type tokenCache struct {
 	fetch func(context.Context, slipway.SessionID, slipway.AppID) (link.Tokens, error)
+	hold  time.Duration // how long a viewer waits for a core that is away
 
 	mu      sync.Mutex
 	entries map[tokenKey]*tokenEntry
@@ -100,17 +104,18 @@ type tokenKey struct {
 
 // tokenEntry is a slot in which at most one question is under way.
 type tokenEntry struct {
-	busy chan struct{} // holds one token while somebody asks
-	id   *identity     // guarded by the cache's mu
-	used time.Time
+	busy  chan struct{} // holds one token while somebody asks
+	id    *identity     // guarded by the cache's mu, as are the times
+	used  time.Time
+	after time.Time // no renewal before: the core did not answer the last one
 }
 
-func newTokenCache(fetch func(context.Context, slipway.SessionID, slipway.AppID) (link.Tokens, error)) *tokenCache {
-	return &tokenCache{fetch: fetch, entries: map[tokenKey]*tokenEntry{}}
+func newTokenCache(fetch func(context.Context, slipway.SessionID, slipway.AppID) (link.Tokens, error), hold time.Duration) *tokenCache {
+	return &tokenCache{fetch: fetch, hold: hold, entries: map[tokenKey]*tokenEntry{}}
 }
 
 // identity returns what the app is told. While the core is away, tokens serve
-// until they expire; without any it is Unavailable: an app that took its
+// until they expire; without any the core is waited for: an app that took its
 // viewer for nobody would show the wrong thing.
 func (c *tokenCache) identity(ctx context.Context, sid slipway.SessionID, app slipway.AppID, p *link.Person) (*identity, error) {
 	key, now := tokenKey{sid, app}, time.Now()
@@ -121,40 +126,89 @@ func (c *tokenCache) identity(ctx context.Context, sid slipway.SessionID, app sl
 		c.entries[key] = e
 	}
 	e.used = now
-	id := e.id
+	id, after := e.id, e.after
 	c.mu.Unlock()
-	if fresh(id, p, now) {
+	switch {
+	case fresh(id, p, now):
+		return id, nil
+	case serves(id, p, now):
+		return c.renew(ctx, e, key, p, id, after)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.hold)
+	defer cancel()
+	select {
+	case e.busy <- struct{}{}:
+		defer func() { <-e.busy }()
+	case <-ctx.Done():
+		return nil, errs.Wrap(ctx.Err(), errs.KindUnavailable, "the core does not say who the viewer is")
+	}
+	c.mu.Lock()
+	id = e.id // another request may have asked meanwhile
+	c.mu.Unlock()
+	if serves(id, p, now) {
+		return id, nil
+	}
+	t, err := patiently(ctx, func(ctx context.Context) (link.Tokens, error) { return c.fetch(ctx, sid, app) })
+	if err != nil {
+		return nil, err
+	}
+	return c.keep(e, newIdentity(p, t)), nil
+}
+
+// renew replaces tokens that still serve: one request asks, and waits only a
+// moment for the answer.
+func (c *tokenCache) renew(ctx context.Context, e *tokenEntry, key tokenKey, p *link.Person, id *identity, after time.Time) (*identity, error) {
+	if time.Now().Before(after) {
 		return id, nil
 	}
 	select {
 	case e.busy <- struct{}{}:
 		defer func() { <-e.busy }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	c.mu.Lock()
-	id = e.id // another request may have asked meanwhile
-	c.mu.Unlock()
-	if fresh(id, p, now) {
-		return id, nil
-	}
-	t, err := c.fetch(ctx, sid, app)
-	switch {
-	case err == nil:
-		id = newIdentity(p, t)
-	case id != nil && now.Before(id.expires) && errs.Is(err, errs.KindUnavailable) && samePerson(&id.person, p):
-		return id, nil
 	default:
+		return id, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, renewWait)
+	defer cancel()
+	t, err := c.fetch(ctx, key.sid, key.app)
+	if errs.Is(err, errs.KindUnavailable) {
+		c.mu.Lock()
+		e.after = time.Now().Add(renewAgain)
+		c.mu.Unlock()
+		return id, nil
+	}
+	if err != nil {
 		return nil, err
 	}
+	return c.keep(e, newIdentity(p, t)), nil
+}
+
+func (c *tokenCache) keep(e *tokenEntry, id *identity) *identity {
 	c.mu.Lock()
-	e.id = id
-	c.mu.Unlock()
-	return id, nil
+	defer c.mu.Unlock()
+	e.id, e.after = id, time.Time{}
+	return id
+}
+
+// patiently repeats a question to a core that is away, until ctx ends: where
+// the core is one pod, it is away whenever that is replaced.
+func patiently[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
+	again := loop.Backoff{Min: 20 * time.Millisecond, Max: 250 * time.Millisecond}
+	for {
+		v, err := ask(ctx)
+		if !errs.Is(err, errs.KindUnavailable) || again.Wait(ctx) != nil {
+			return v, err
+		}
+	}
+}
+
+// serves reports whether an app can still be told so; fresh, whether it need
+// not be asked for anew.
+func serves(id *identity, p *link.Person, now time.Time) bool {
+	return id != nil && now.Before(id.expires) && samePerson(&id.person, p)
 }
 
 func fresh(id *identity, p *link.Person, now time.Time) bool {
-	return id != nil && now.Before(id.expires.Add(-renewBefore)) && samePerson(&id.person, p)
+	return serves(id, p, now.Add(renewBefore))
 }
 
 // sweep forgets what was not used for an hour.

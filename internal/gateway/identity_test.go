@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/internal/gateway"
 	"slipway.dev/slipway/internal/link"
 )
 
@@ -271,5 +274,51 @@ func TestPages(t *testing.T) {
 		if got := r.ask("POST", origin+"/iris/x", as("bob", base)); got.StatusCode != 503 || got.Header.Get("Content-Type") != "application/problem+json" || got.Header.Get("Retry-After") == "" {
 			t.Errorf("%s for a program: %s %v", c.state, got.Status, got.Header)
 		}
+	}
+}
+
+// A core that is replaced is waited for by whoever needs it: viewers whose
+// tokens this gateway does not have, and who signs in.
+func TestWaitsForTheCore(t *testing.T) {
+	t.Parallel()
+	r := start(t, func(o *gateway.Options) { o.CoreHold = time.Minute })
+	r.app("iris", echo)
+	r.away.Store(true)
+	g := loop.New(t.Context(), quiet)
+	for range 3 {
+		g.Go("view", func(context.Context) error {
+			if got := r.ask("GET", origin+"/iris/", as("alice", base)); got.StatusCode != 200 || got.Header.Get("Got-X-Forwarded-User") != "alice" {
+				t.Error("a viewer of an app:", got.Status, got.body)
+			}
+			return nil
+		})
+	}
+	g.Go("sign in", func(context.Context) error {
+		if got := r.ask("GET", origin+"/_slipway/session?code=good&to=%2F"+bound, asked); got.StatusCode != 302 || len(got.Cookies()) != 1 {
+			t.Error("a sign-in:", got.Status, got.body)
+		}
+		return nil
+	})
+	until(t, "the core is asked", func() bool { return r.asked.Load() > 2 })
+	r.away.Store(false)
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+
+	// Tokens that are soon to be replaced serve at once, and the core that is
+	// away is not asked again and again.
+	r.expires = time.Minute
+	for range 2 {
+		r.ask("GET", origin+"/iris/", as("bob", base))
+	}
+	r.away.Store(true)
+	before := r.asked.Load()
+	for range 5 {
+		if got := r.ask("GET", origin+"/iris/", as("bob", base)); got.StatusCode != 200 {
+			t.Error(got.Status)
+		}
+	}
+	if n := r.asked.Load() - before; n != 1 {
+		t.Errorf("asked %d times for tokens that still serve", n)
 	}
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -166,7 +167,13 @@ func (s *Server) takeSession(w http.ResponseWriter, r *http.Request, x *exchange
 		redirect(w, r, http.StatusFound, session.Handoff(w, r, hosts, self, true))
 		return
 	}
-	token, expires, err := s.Policy.Exchange(r.Context(), q.Get("code"), x.host)
+	ctx, cancel := context.WithTimeout(r.Context(), s.CoreHold)
+	defer cancel()
+	var expires time.Time
+	token, err := patiently(ctx, func(ctx context.Context) (token string, err error) {
+		token, expires, err = s.Policy.Exchange(ctx, q.Get("code"), x.host)
+		return token, err
+	})
 	switch {
 	case errs.Is(err, errs.KindUnavailable):
 		s.away(w, r)
