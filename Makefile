@@ -7,21 +7,26 @@ SHELL := bash
 export GOTOOLCHAIN := auto
 export GOFLAGS ?= -buildvcs=false
 DATA ?= $(CURDIR)/data/demo
+LISTEN ?= 127.0.0.1:8443
 CLUSTER ?=
 GO_TOOL := go tool -modfile=tools/go.mod
 INIT := internal/engine/initbin/bin/slipway-init
 WEB := internal/web/dist/index.html
 WEB_SOURCES := $(wildcard web/*.html web/*.ts web/*.json web/scripts/*) $(shell find web/src -type f)
 
-.PHONY: help demo demo-check cluster cluster-up cluster-down test test-cluster bench-cluster test-e2e unit lint build fmt bench generate clean test-web screenshots
+.PHONY: help demo demo-check demo-cluster cluster cluster-up cluster-down test test-cluster bench-cluster test-e2e unit lint build fmt bench generate clean test-web screenshots
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: ## set up, build, start on this machine, push a real Dash app; DATA= names the data folder; ISOLATION=none needs no sandbox
+demo: ## set up, build, start on this machine, push a real Dash app; DATA= names the data folder; LISTEN= the address; ISOLATION=none needs no sandbox
 	@./tools/setup $(if $(ISOLATION),bare,run)
 	@$(MAKE) --no-print-directory build
-	@bin/demo --data $(DATA) --isolation '$(ISOLATION)'
+	@bin/demo --data $(DATA) --listen $(LISTEN) --isolation '$(ISOLATION)'
+
+demo-cluster: cluster-up ## the same on a real Kubernetes, which it builds and starts first; LISTEN= names the address
+	@$(MAKE) --no-print-directory build
+	@bin/demo cluster --cluster "$(CLUSTER)" --listen $(LISTEN)
 
 demo-check: build ## the same on free ports with a headless browser, then tear down
 	@./tools/setup test

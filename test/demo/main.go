@@ -1,6 +1,7 @@
 // Command demo is what `make demo` runs: it starts Slipway on this machine,
 // makes the first administrator, pushes a real Dash app with git and says
-// where to open it. `demo check` does the same on free ports, opens the app
+// where to open it. `demo cluster` does so on the Kubernetes of `make
+// cluster-up`, which `make demo-cluster` starts. `demo check` does the same on free ports, opens the app
 // in a browser, pushes a change, and tears everything down. `demo stage` sets
 // the scene for the tests of the web UI.
 package main
@@ -31,6 +32,8 @@ func main() {
 	switch {
 	case len(args) > 0 && args[0] == "check":
 		err = check(ctx, args[1:])
+	case len(args) > 0 && args[0] == "cluster":
+		err = onCluster(ctx, args[1:])
 	case len(args) > 0 && args[0] == "stage":
 		err = stage(ctx, args[1:])
 	default:
@@ -193,8 +196,14 @@ func demo(ctx context.Context, args []string) error {
 		text, _ := os.ReadFile(log.Name())
 		return fmt.Errorf("%w\n%s\n(its log: %s)", err, tail(text, 1500), log.Name())
 	}
+	return s.run(ctx, dir, "Ctrl-C (everything is kept; a second start takes seconds)")
+}
+
+// run pushes the app unless it serves, tells where everything is and how to
+// stop, and goes on until then.
+func (s *show) run(ctx context.Context, data, stop string) error {
 	if !s.serves(ctx) {
-		r, err := s.repo(ctx, dir)
+		r, err := s.repo(ctx, data)
 		if err == nil {
 			err = s.push(ctx, r, "--force", "slipway", "main")
 		}
@@ -202,14 +211,14 @@ func demo(ctx context.Context, args []string) error {
 			return errors.Join(err, s.in.Stop())
 		}
 	}
-	s.tell()
+	s.tell(stop)
 	<-ctx.Done()
 	fmt.Fprintln(s.out, "\nStopping …")
 	return s.in.Stop()
 }
 
 // tell prints where everything is.
-func (s *show) tell() {
+func (s *show) tell(stop string) {
 	h := s.in.Hosts
 	for _, row := range [][2]string{
 		{"Portal", h.API() + "/portal"},
@@ -218,7 +227,7 @@ func (s *show) tell() {
 		{"Password", s.who.Password},
 		{"Git remote", h.GitRemote("<app>")},
 		{"Local CA", s.in.CAFile},
-		{"Stop", "Ctrl-C (everything is kept; a second start takes seconds)"},
+		{"Stop", stop},
 	} {
 		fmt.Fprintf(s.out, "  %-11s %s\n", row[0], row[1])
 	}

@@ -14,8 +14,8 @@ import (
 	"slipway.dev/slipway/test/cluster"
 )
 
-// front is the load balancer before the nodes: a port on loopback that passes
-// connections on, in turn, to the nodes that take them.
+// front is the load balancer before the nodes: a port of this machine that
+// passes connections on, in turn, to the nodes that take them.
 type front struct {
 	listener net.Listener
 	group    *loop.Group
@@ -24,8 +24,8 @@ type front struct {
 	turn     atomic.Int64
 }
 
-func listen(ctx context.Context, c *cluster.Cluster) (*front, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+func listen(ctx context.Context, c *cluster.Cluster, address string) (*front, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
-	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,16 +31,19 @@ type Options struct {
 	Password string    // and the password
 	Dir      string    // folder for what is made on the way
 	Out      io.Writer // progress
+
+	Namespace string // of the platform; default a new one
+	Listen    string // the address that leads to it; default a free port of loopback
+	Keep      bool   // Stop ends only the way to it, and a failure leaves it there
 }
 
 // Platform is an installation on a cluster.
 type Platform struct {
 	*rig.Instance
 	Options
-	Namespace string        // the platform's
-	Apps      string        // namespace of apps
-	Took      time.Duration // how long `slipway install` took, images on the nodes
-	front     *front
+	Apps  string        // namespace of apps
+	Took  time.Duration // how long `slipway install` took, images on the nodes
+	front *front
 }
 
 // authorities are those that this machine trusts: its way to packages, which
@@ -50,15 +53,21 @@ const authorities = "/etc/ssl/certs/ca-certificates.crt"
 // base is below localhost, which browsers, curl and the CLI lead to loopback.
 const base = "slipway.localhost"
 
-// Install installs the platform and waits until it serves.
+// Install installs the platform, or finds it installed, and waits until it serves.
 func Install(ctx context.Context, o Options) (_ *Platform, err error) {
-	name := "e2e-" + strings.ToLower(rand.Text()[:6])
-	p := &Platform{Options: o, Namespace: name, Apps: name + "-apps"}
-	images, err := load(ctx, o)
-	if err != nil {
+	if o.Namespace == "" {
+		o.Namespace = "e2e-" + strings.ToLower(rand.Text()[:6])
+	}
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1:0"
+	}
+	p := &Platform{Options: o, Apps: o.Namespace + "-apps"}
+	if p.front, err = listen(ctx, o.Cluster, o.Listen); err != nil {
 		return nil, err
 	}
-	if p.front, err = listen(ctx, o.Cluster); err != nil {
+	images, err := load(ctx, o)
+	if err != nil {
+		p.front.close()
 		return nil, err
 	}
 	defer func() {
@@ -73,7 +82,7 @@ func Install(ctx context.Context, o Options) (_ *Platform, err error) {
 	began := time.Now()
 	if err := p.slipway(ctx, "install", "--engine", "k8s", "--yes", "--base", base, "--image", images.platform, "--database-image", images.postgres,
 		"--namespace", p.Namespace, "--apps-namespace", p.Apps, "--service-type", "NodePort", "--https-port", p.front.port(),
-		"--pull-port", freePort(), "--base-image", images.base, "--outside-ca-file", authorities, "--admin", o.Admin, "--admin-password-file", password); err != nil {
+		"--pull-port", pullPort(p.Namespace), "--base-image", images.base, "--outside-ca-file", authorities, "--admin", o.Admin, "--admin-password-file", password); err != nil {
 		return nil, err
 	}
 	p.Took = time.Since(began)
@@ -162,6 +171,9 @@ func (p *Platform) Ready(ctx context.Context) error {
 // Stop takes the platform off the cluster, with its namespaces.
 func (p *Platform) Stop() error {
 	p.front.close()
+	if p.Keep {
+		return nil
+	}
 	return p.slipway(context.Background(), "uninstall", "--level", "namespaces", "--namespace", p.Namespace, "--confirm", p.Namespace)
 }
 
@@ -197,11 +209,7 @@ func (p *Platform) Left(ctx context.Context) (string, error) {
 		"-l", "slipway.dev/scope", "-o", "name")
 }
 
-// freePort is one of the nodes' loopback that hardly anyone has.
-func freePort() string {
-	n, err := rand.Int(rand.Reader, big.NewInt(9000))
-	if err != nil {
-		panic(err) // never fails
-	}
-	return fmt.Sprint(20000 + n.Int64())
+// pullPort is one of the nodes' loopback that hardly any other installation has.
+func pullPort(namespace string) string {
+	return fmt.Sprint(20000 + crc32.ChecksumIEEE([]byte(namespace))%9000)
 }
