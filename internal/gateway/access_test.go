@@ -228,6 +228,61 @@ func TestHandoffIsBoundToTheBrowser(t *testing.T) {
 	}
 }
 
+// Whoever has signed in elsewhere is known to a public app too; everybody else
+// opens it after one look at the sign-in host.
+func TestPublicAppsAskSilently(t *testing.T) {
+	r := start(t)
+	r.app("open", echo)
+	tab := []string{page, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}
+	got := r.ask("GET", origin+"/open/x?a=b", tab...)
+	u, err := url.Parse(got.Header.Get("Location"))
+	set := got.Cookies()
+	if err != nil || got.StatusCode != 302 || u.Host != "auth-"+base || u.Query().Get("to") != origin+"/open/x?a=b" || !u.Query().Has("silent") || len(set) != 1 {
+		t.Fatal(got.Status, got.Header)
+	}
+	back := origin + "/_slipway/session?silent=1&to=%2Fopen%2Fx%3Fa%3Db&state=" + u.Query().Get("state")
+	cookie := "Cookie: " + set[0].Name + "=" + set[0].Value
+	for _, c := range []struct{ what, link, cookie, to, session string }{
+		{"nobody has signed in", back, cookie, "/open/x?a=b", ""},
+		{"somebody has", back + "&code=good", cookie, "/open/x?a=b", "slipway-session"},
+		{"the code is stale", back + "&code=bad", cookie, "/open/x?a=b", ""},
+		{"no cookies are kept", back, "Cookie: a=b", "/open/x?a=b&_slipway=anonymous", ""},
+		{"somebody else's link", back + "&code=good", "Cookie: a=b", "/open/x?a=b&_slipway=anonymous", ""},
+	} {
+		got := r.ask("GET", c.link, page, c.cookie)
+		var session string
+		for _, k := range got.Cookies() {
+			session = k.Name
+		}
+		if got.StatusCode != 302 || got.Header.Get("Location") != c.to || session != c.session {
+			t.Errorf("%s: %s %v", c.what, got.Status, got.Header)
+		}
+	}
+	for what, headers := range map[string][]string{
+		"asked a moment ago":  append([]string{cookie}, tab...),
+		"a frame":             {page, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"},
+		"a script":            {"Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty"},
+		"no browser":          {page},
+		"somebody in session": append([]string{as("bob", base)}, tab...),
+	} {
+		if got := r.ask("GET", origin+"/open/x", headers...); got.StatusCode != 200 {
+			t.Errorf("%s: %s", what, got.Status)
+		}
+	}
+	if got := r.ask("POST", origin+"/open/x", tab...); got.StatusCode != 200 {
+		t.Error("a form is not sent away:", got.Status)
+	}
+	for query, want := range map[string]string{"?_slipway=anonymous": "/x", "?a=b&_slipway=anonymous": "/x?a=b"} {
+		if got := r.ask("GET", origin+"/open/x"+query, tab...); got.StatusCode != 200 || got.Header.Get("X-Uri") != want {
+			t.Errorf("%s: %s, the app sees %q", query, got.Status, got.Header.Get("X-Uri"))
+		}
+	}
+	r.silent.Store(int64(time.Hour))
+	if got := r.ask("GET", origin+"/open/x", tab...); got.StatusCode != 200 {
+		t.Error("the core is away:", got.Status)
+	}
+}
+
 func TestBeginAndEndOfASession(t *testing.T) {
 	r := start(t)
 	isolated := "http://iris-" + base

@@ -222,7 +222,7 @@ func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, x *exchange, n
 		redirect(w, r, http.StatusTemporaryRedirect, withQuery("/"+name+"/", r))
 		return
 	}
-	if !s.checkUpgrade(w, r, x) {
+	if x.session == nil && s.askSilently(w, r, x) || !s.checkUpgrade(w, r, x) {
 		return
 	}
 	if x.session != nil {

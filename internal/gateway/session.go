@@ -115,6 +115,28 @@ func (s *Server) askSignIn(w http.ResponseWriter, r *http.Request, x *exchange) 
 	redirect(w, r, http.StatusFound, session.Handoff(w, r, x.policy.Hosts, selfURL(r, x), false))
 }
 
+// anonymous ends the address of a page that a browser without cookies comes
+// back to; it would be asked for ever.
+const anonymous = ours + "=anonymous"
+
+// askSilently sends a person who opens a public app on a host without a
+// session past the sign-in host, where they may have one: the app then knows
+// them. It reports whether it did. Only browsers say that a page fills a tab.
+func (s *Server) askSilently(w http.ResponseWriter, r *http.Request, x *exchange) bool {
+	if rest, ok := strings.CutSuffix(r.URL.RawQuery, anonymous); ok {
+		r.URL.RawQuery = strings.TrimSuffix(rest, "&")
+		return false
+	}
+	if r.Method != http.MethodGet || r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document" || s.coreAway() {
+		return false
+	}
+	to := session.SilentHandoff(w, r, x.policy.Hosts, selfURL(r, x))
+	if to != "" {
+		redirect(w, r, http.StatusFound, to)
+	}
+	return to != ""
+}
+
 // isNavigation: a browser opens a page, and would follow a redirect on the screen.
 func isNavigation(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.Header.Get("Upgrade") != "" {
@@ -159,7 +181,20 @@ func (s *Server) takeSession(w http.ResponseWriter, r *http.Request, x *exchange
 			Title: title, Text: text, Link: session.HandoffURL(hosts, self, ""), LinkText: "Sign in again",
 		})
 	}
-	if bound, again := session.Bound(r, hosts, q.Get("state")); !bound {
+	bound, again := session.Bound(r, hosts, q.Get("state"))
+	silent := q.Has(session.Silent)
+	switch {
+	case silent && !bound: // it keeps no cookies
+		mark := "?"
+		if strings.Contains(to, "?") {
+			mark = "&"
+		}
+		redirect(w, r, http.StatusFound, to+mark+anonymous)
+		return
+	case silent && !q.Has("code"):
+		redirect(w, r, http.StatusFound, to)
+		return
+	case !bound:
 		if again {
 			failed("The sign-in was not completed", "The browser did not send back the cookie with which it asked. Allow cookies for this site and try again.")
 			return
@@ -175,6 +210,8 @@ func (s *Server) takeSession(w http.ResponseWriter, r *http.Request, x *exchange
 		return token, err
 	})
 	switch {
+	case err != nil && silent: // they can do without
+		redirect(w, r, http.StatusFound, to)
 	case errs.Is(err, errs.KindUnavailable):
 		s.away(w, r)
 	case err != nil:

@@ -241,6 +241,20 @@ func TestSignInToPortal(t *testing.T) {
 	wants(t, a, 200, "app at own-slipway.localhost/own/")
 	wants(t, b.get(t, w.hosts.API()+"/nowhere"), 404, "Not found", "req_")
 
+	// Asked silently, a browser comes back with a code or without, and sees no page of ours.
+	for who, b := range map[string]*browser{"alice": b, "": w.browser(t)} {
+		c := *b.c
+		c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		state := strings.Repeat("s", 43)
+		a := (&browser{w, &c}).get(t, w.hosts.Auth()+"/login/handoff?"+url.Values{"to": {w.hosts.Apps() + "/open/"}, "state": {state}, "silent": {"1"}}.Encode())
+		back, err := url.Parse(a.header.Get("Location"))
+		ok(t, err)
+		q := back.Query()
+		if back.Path != "/_slipway/session" || q.Get("state") != state || !q.Has("silent") || q.Has("code") != (who != "") {
+			t.Errorf("%q is sent to %s", who, back)
+		}
+	}
+
 	// Sign-out asks first, and ends it everywhere.
 	wants(t, b.get(t, w.hosts.Auth()+"/logout"), 200, "Sign out?")
 	wants(t, b.get(t, w.hosts.API()+"/portal"), 200)

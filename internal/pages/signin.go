@@ -131,7 +131,7 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 
 // handoff hands the session to another host of ours by a one-time code. Only a
 // host that can tell whether its browser asked gets one: without a state the
-// host is told to ask first.
+// host is told to ask first. A silent one shows nobody a sign-in page.
 func (h *handler) handoff(w http.ResponseWriter, r *http.Request) error {
 	to, state := r.URL.Query().Get("to"), session.ParseState(r.URL.Query().Get("state"))
 	t, ok := h.parseTarget(to)
@@ -139,7 +139,8 @@ func (h *handler) handoff(w http.ResponseWriter, r *http.Request) error {
 		return errs.Invalid("this link leads to an address that is not one of this platform")
 	}
 	a := slipway.ActorFrom(r.Context())
-	if a.User == nil {
+	silent := r.URL.Query().Has(session.Silent) && state != "" && t.kind != slipway.HostAuth
+	if a.User == nil && !silent {
 		q := url.Values{"to": {to}}
 		if state != "" {
 			q.Set("state", state)
@@ -150,7 +151,13 @@ func (h *handler) handoff(w http.ResponseWriter, r *http.Request) error {
 		return h.go303(w, r, t.path)
 	}
 	q := url.Values{"to": {t.path}}
-	if state != "" {
+	if silent {
+		q.Set(session.Silent, "1")
+	}
+	switch {
+	case a.User == nil:
+		q.Set("state", state)
+	case state != "":
 		code, err := h.People.Handoff(r.Context(), a.Session, t.host)
 		if err != nil {
 			return err

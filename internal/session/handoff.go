@@ -25,6 +25,13 @@ import (
 // is sent once more, which costs no password.
 const handoffLife = 10 * time.Minute
 
+// silentLife is how long a browser that has nobody signed in is not asked again.
+const silentLife = 2 * time.Minute
+
+// Silent is the parameter of a hand-off that shows no sign-in page: a browser
+// without a session comes back without a code.
+const Silent = "silent"
+
 // secondTry marks the state of a hand-off that was started again.
 const secondTry = ".2"
 
@@ -45,19 +52,34 @@ func handoffCookie(h slipway.Hosts) string {
 // browser with several tabs keeps the cookie that it has, so that each of them
 // comes back. again is set when the browser has just been there in vain.
 func Handoff(w http.ResponseWriter, r *http.Request, h slipway.Hosts, to string, again bool) string {
+	state := bind(w, r, h, handoffLife)
+	if again {
+		state += secondTry
+	}
+	return HandoffURL(h, to, state)
+}
+
+// SilentHandoff is a Handoff for a page that is open to everybody, but shows
+// more to those who have signed in. It returns "" when the browser was asked a
+// moment ago.
+func SilentHandoff(w http.ResponseWriter, r *http.Request, h slipway.Hosts, to string) string {
+	if len(nonces(r, h)) > 0 {
+		return ""
+	}
+	return HandoffURL(h, to, bind(w, r, h, silentLife)) + "&" + Silent + "=1"
+}
+
+// bind leaves the nonce in the browser and returns the state that belongs to it.
+func bind(w http.ResponseWriter, r *http.Request, h slipway.Hosts, life time.Duration) string {
 	nonce := secret.Random(32).Reveal()
 	if had := nonces(r, h); len(had) > 0 {
 		nonce = had[0]
 	}
 	http.SetCookie(w, &http.Cookie{
 		Name: handoffCookie(h), Value: nonce, Path: "/", HttpOnly: true, Secure: h.Scheme == "https",
-		SameSite: http.SameSiteLaxMode, MaxAge: int(handoffLife.Seconds()),
+		SameSite: http.SameSiteLaxMode, MaxAge: int(life.Seconds()),
 	})
-	state := stateOf(nonce)
-	if again {
-		state += secondTry
-	}
-	return HandoffURL(h, to, state)
+	return stateOf(nonce)
 }
 
 // HandoffURL is the sign-in host's page that hands a session over.
