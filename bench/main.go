@@ -60,6 +60,9 @@ func run(ctx context.Context) error {
 	return b.report(root)
 }
 
+// idleAfter is when a platform that was asked for one page does nothing more.
+const idleAfter = 5 * time.Second
+
 type bench struct {
 	root, data string
 	who        rig.Person
@@ -96,6 +99,7 @@ func (b *bench) startup(ctx context.Context, o rig.Options) error {
 		}
 		own = append(own, pid)
 	}
+	time.Sleep(idleAfter)
 	pss, err := pssOf(append(own, b.in.PID))
 	if err != nil {
 		return err

@@ -71,7 +71,7 @@ func runCore(ctx context.Context, cfg platform.Config) error {
 	if err := c.open(ctx); err != nil {
 		return errors.Join(err, c.close())
 	}
-	run := []func(context.Context) error{c.lead, c.collectImages}
+	run := []func(context.Context) error{c.lead, c.collectImages, settle}
 	for name, h := range c.handlers() {
 		if l := at.doors[name]; l != nil {
 			run = append(run, func(ctx context.Context) error { return serve(ctx, log.With("door", name), l, h) })

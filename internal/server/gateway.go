@@ -42,7 +42,7 @@ func runGateway(ctx context.Context, cfg platform.Config) error {
 		Policy: client, Log: log, Dialer: at.dialer, TLS: tlsConfig, TrustedProxies: cfg.Proxies(), Metrics: prometheus.NewRegistry(),
 		Report: client.Report, CoreHold: at.coreHold, Linger: at.linger, AddressConns: cfg.AddressConnections, BodyRate: cfg.BodyRate,
 	}
-	around := []func(context.Context) error{client.Run}
+	around := []func(context.Context) error{client.Run, settle}
 	if at.endpoints != nil {
 		o.AddressConns = -1 // a cluster's balancer may speak for everybody
 		o.Endpoints = func(app slipway.AppID, workload string) ([]string, bool) {

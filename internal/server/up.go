@@ -97,7 +97,10 @@ func up(ctx context.Context, cfg platform.Config, out io.Writer) error {
 			return err
 		}
 		fmt.Fprintf(out, "Ready in %.1f s. Ctrl-C stops it and its apps; the next start goes on where it was.\n", time.Since(began).Seconds())
-		return writeJSON(upFile(cfg.Data), run)
+		if err := writeJSON(upFile(cfg.Data), run); err != nil {
+			return err
+		}
+		return settle(ctx)
 	})
 	err = supervise.Run(ctx, log,
 		supervise.Child{Name: "gateway", Args: []string{"gateway", "--config", configFile(cfg.Data)}, Sockets: sockets[:2]},
