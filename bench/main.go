@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/test/rig"
 )
 
@@ -99,7 +100,9 @@ func (b *bench) startup(ctx context.Context, o rig.Options) error {
 		}
 		own = append(own, pid)
 	}
-	time.Sleep(idleAfter)
+	if err := loop.Sleep(ctx, idleAfter); err != nil {
+		return err
+	}
 	pss, err := pssOf(append(own, b.in.PID))
 	if err != nil {
 		return err
