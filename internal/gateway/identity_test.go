@@ -2,9 +2,11 @@ package gateway_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -244,6 +246,19 @@ func TestAnswersOfApps(t *testing.T) {
 
 func TestPages(t *testing.T) {
 	r := start(t)
+	if got := r.ask("GET", origin+"/x/y", page, as("bob", base)); strings.Contains(got.body, "<img") || !strings.Contains(got.Header.Get("Content-Security-Policy"), "img-src 'none'") {
+		t.Errorf("without a logo: %v %s", got.Header, got.body)
+	}
+	r.change(func(p *link.Policy) { p.Brand = slipway.Branding{Name: "Orchard & Co", Accent: "#0b5c8a", Logo: "v7"} })
+	got := r.ask("GET", origin+"/x/y", page, as("bob", base))
+	style := regexp.MustCompile(`<style>([^<]*)</style>`).FindStringSubmatch(got.body)
+	if style == nil || !strings.Contains(style[1], "--link:#0b5c8a") || !strings.Contains(got.body, "Orchard &amp; Co") || !strings.Contains(got.body, "http://api-"+base+"/v1/branding/logo?v=v7") {
+		t.Fatalf("not the brand's: %s", got.body)
+	}
+	sum := sha256.Sum256([]byte(style[1]))
+	if csp := got.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") || !strings.Contains(csp, "img-src http://api-"+base+";") {
+		t.Errorf("the browser would not show it: %s", csp)
+	}
 	r.app("iris", echo)
 	r.restrict("iris")
 	r.route("iris", func(x *link.Route) { x.Viewers, x.Targets = []slipway.UserID{"user_bob"}, nil })

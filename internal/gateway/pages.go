@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/link"
 )
 
 //go:embed pages/page.html
@@ -19,14 +20,7 @@ var pageHTML string
 //go:embed pages/page.css
 var pageCSS string
 
-var (
-	pageTemplate = template.Must(template.New("page").Parse(pageHTML))
-	pagePolicy   = func() string {
-		sum := sha256.Sum256([]byte(pageCSS))
-		return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-			"'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-	}()
-)
+var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 
 // view is what a page of the gateway shows.
 type view struct {
@@ -36,9 +30,29 @@ type view struct {
 	Link, LinkText string
 	Refresh        int // seconds until the page asks again
 	RequestID      string
+	Brand, Logo    string // what the platform is called here, and its picture
+	Style          template.CSS
 }
 
-func (view) Style() template.CSS { return template.CSS(pageCSS) }
+// dress gives the page the platform's looks, and returns the policy that lets
+// a browser show just these.
+func (v *view) dress(p *link.Policy) string {
+	style, pictures := pageCSS, "'none'"
+	if p != nil {
+		v.Brand = p.Brand.Name
+		if light, dark := p.Brand.Shades(); light != "" {
+			style += ":root{--link:" + light + "}@media(prefers-color-scheme:dark){:root{--link:" + dark + "}}"
+		}
+		if p.Brand.Logo != "" {
+			pictures = p.Hosts.API()
+			v.Logo = pictures + "/v1/branding/logo?v=" + p.Brand.Logo
+		}
+	}
+	v.Style = template.CSS(style)
+	sum := sha256.Sum256([]byte(style))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; img-src " + pictures + "; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+}
 
 // page answers people with a page, and programs with a problem.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, v view) {
@@ -49,6 +63,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, v view
 		s.problem(w, r, status, v.Title+". "+v.Text)
 		return
 	}
+	policy := v.dress(s.Policy.Policy())
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, v); err != nil {
 		s.Log.ErrorContext(r.Context(), "a page could not be made", "error", err)
@@ -57,7 +72,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, v view
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("Content-Security-Policy", policy)
 	h.Set("Referrer-Policy", "no-referrer")
 	write(w, status, b.Bytes())
 }

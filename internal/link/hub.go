@@ -95,6 +95,18 @@ func (h *Hub) SetPlatform(endpoints map[string]string) {
 	h.deltas = nil // deltas do not carry it: everybody gets the whole table
 }
 
+// SetBrand says how the gateways' own pages look.
+func (h *Hub) SetBrand(b slipway.Branding) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.policy.Brand == b {
+		return
+	}
+	h.policy.Brand = b
+	h.record(Delta{})
+	h.deltas = nil // as above
+}
+
 // SetRoute adds or replaces an app's route and returns the table's version
 // that has it.
 func (h *Hub) SetRoute(r Route) uint64 {

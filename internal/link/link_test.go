@@ -133,6 +133,7 @@ func TestFollowsTheTable(t *testing.T) {
 	if len(before.Routes) != 1 || len(before.People) != 1 {
 		t.Error("an earlier snapshot changed")
 	}
+	h.SetBrand(slipway.Branding{Name: "Orchard"})
 	h.SetPlatform(map[string]string{"git": "unix:///other.sock"})
 	until(t, "the platform's endpoints", func() bool { return c.Policy().Platform["git"] != "" })
 }

@@ -19,6 +19,7 @@ type Policy struct {
 	Routes   map[string]Route                `json:"routes"` // by app name
 	People   map[slipway.UserID]Person       `json:"people"`
 	Revoked  map[slipway.SessionID]time.Time `json:"revoked"`  // ended sessions, until they would have expired
+	Brand    slipway.Branding                `json:"brand"`    // of the gateway's own pages
 	Platform map[string]string               `json:"platform"` // host kind -> endpoint (package dial) that serves it: api, auth, git
 }
 

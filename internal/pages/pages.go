@@ -40,6 +40,7 @@ var mark []byte
 type Options struct {
 	People *people.Service
 	UI     *web.UI // the pages of the management host
+	Brand  func(context.Context) (slipway.Branding, error)
 	Hosts  slipway.Hosts
 	Log    *slog.Logger
 }
@@ -122,6 +123,19 @@ func (h *handler) mux() *http.ServeMux {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 		_, _ = w.Write(styleSheet) // a browser that is gone sees nothing
 	})
+	h.on(mux, "GET "+brandSheet, func(w http.ResponseWriter, r *http.Request) error {
+		b, err := h.Brand(r.Context())
+		if err != nil {
+			return err
+		}
+		w.Header().Set("Content-Type", "text/css; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-cache")
+		if light, dark := b.Shades(); light != "" {
+			const rule = ":root { --accent: %[1]s; --focus: %[1]s; }\n@media (prefers-color-scheme: dark) { :root { --accent: %[2]s; --focus: %[2]s; } }\n"
+			fmt.Fprintf(w, rule, light, dark)
+		}
+		return nil
+	})
 	mux.HandleFunc("GET /_slipway/mark.svg", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "image/svg+xml")
 		w.Header().Set("Cache-Control", "public, max-age=86400")
@@ -187,8 +201,12 @@ func clientAddr(r *http.Request) string {
 	return strings.TrimSpace(list[len(list)-1])
 }
 
+// brandSheet is the style sheet that holds what administrators chose.
+const brandSheet = "/_slipway/brand.css"
+
 // view is what a template gets.
 type view struct {
+	Brand   slipway.Branding
 	Title   string
 	User    *slipway.User
 	Hosts   slipway.Hosts
@@ -204,6 +222,11 @@ type view struct {
 
 // show answers with a page.
 func (h *handler) show(w http.ResponseWriter, r *http.Request, status int, page string, v view) error {
+	brand, err := h.Brand(r.Context())
+	if err != nil { // the page matters more
+		brand = slipway.Branding{Name: "Slipway"}
+	}
+	v.Brand = brand
 	v.User, v.Hosts, v.Style, v.Request = slipway.ActorFrom(r.Context()).User, h.Hosts, h.styleName, logs.Request(r.Context())
 	var b bytes.Buffer
 	if err := h.pages[page].Execute(&b, v); err != nil {
@@ -213,7 +236,7 @@ func (h *handler) show(w http.ResponseWriter, r *http.Request, status int, page 
 	head.Set("Content-Type", "text/html; charset=utf-8")
 	head.Set("Content-Length", strconv.Itoa(b.Len()))
 	head.Set("Cache-Control", "no-store")
-	head.Set("Content-Security-Policy", strings.TrimSpace("default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "+
+	head.Set("Content-Security-Policy", strings.TrimSpace("default-src 'none'; style-src 'self'; img-src 'self' "+h.Hosts.API()+"; base-uri 'none'; "+
 		"frame-ancestors 'none'; form-action 'self' "+v.formAction))
 	head.Set("X-Content-Type-Options", "nosniff")
 	head.Set("Referrer-Policy", "same-origin") // not no-referrer: forms would then send Origin: null

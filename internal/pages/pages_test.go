@@ -41,6 +41,7 @@ type world struct {
 	hosts   slipway.Hosts
 	addr    string
 	options pages.Options
+	brand   slipway.Branding
 	admin   context.Context //nolint:containedctx // in which the administrator acts
 }
 
@@ -84,7 +85,7 @@ func newWorld(t *testing.T) *world {
 	w.Service = people.New(people.Options{DB: db, Box: box, Hub: link.NewHub(w.hosts, log), Hosts: w.hosts, Log: log})
 	ok(t, w.Load(t.Context()))
 	w.options = pages.Options{
-		People: w.Service, Hosts: w.hosts, Log: log,
+		People: w.Service, Brand: func(context.Context) (slipway.Branding, error) { return w.brand, nil }, Hosts: w.hosts, Log: log,
 		UI: web.New(fstest.MapFS{"index.html": {Data: []byte(document)}, "assets/a.js": {Data: []byte("script")}}),
 	}
 	auth, manage = pages.Auth(w.options), pages.Manage(w.options)
@@ -191,9 +192,12 @@ func wants(t *testing.T, a answer, status int, parts ...string) {
 func TestSignInToPortal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.brand = slipway.Branding{Name: "Orchard", Accent: "#ffd400", Logo: "v7"}
 	b := w.browser(t)
 	a := b.get(t, w.hosts.API()+"/")
-	wants(t, a, 200, "Sign in", "the Portal")
+	wants(t, a, 200, "Sign in", "the Portal", "· Orchard</title>", w.hosts.API()+"/v1/branding/logo?v=v7")
+	light, dark := w.brand.Shades()
+	wants(t, b.get(t, w.hosts.Auth()+"/_slipway/brand.css"), 200, "--accent: "+light, "--accent: "+dark)
 	if !strings.HasPrefix(a.url, w.hosts.Auth()+"/login?") {
 		t.Fatalf("at %s", a.url)
 	}

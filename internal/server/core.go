@@ -57,6 +57,7 @@ type core struct {
 	apps   *apps.Service
 	git    *gitd.Server
 
+	settings *setting.Service
 	registry *registry
 }
 
@@ -127,6 +128,7 @@ func (c *core) open(ctx context.Context) error {
 			return errors.Join(c.git.Remove(name), c.registry.store.Remove(ctx, name))
 		},
 	})
+	c.settings = &setting.Service{DB: c.db, Changed: c.apps.PlatformChanged, Brand: c.hub.SetBrand}
 	c.hub.OnUsage(c.apps.Record)
 	if err := c.load(ctx); err != nil {
 		return err
@@ -169,7 +171,7 @@ func (c *core) handler() http.Handler {
 	auth.Handle("/", pages.Auth(page))
 	management := http.NewServeMux()
 	management.Handle("/v1/", api.New(api.Options{
-		Apps: c.apps, People: c.people, Settings: &setting.Service{DB: c.db, Changed: c.apps.PlatformChanged},
+		Apps: c.apps, People: c.people, Settings: c.settings,
 		Commits: c.commits, Health: c.health, Engine: c.engine, Source: c.build, Hosts: c.hosts, Version: Version, Log: c.log.With("part", "api"),
 	}))
 	management.Handle("/", pages.Manage(page))
@@ -200,7 +202,7 @@ func (c *core) handler() http.Handler {
 
 func (c *core) pages() pages.Options {
 	return pages.Options{
-		People: c.people, UI: web.Built(), Hosts: c.hosts, Log: c.log.With("part", "pages"),
+		People: c.people, UI: web.Built(), Brand: c.settings.Branding, Hosts: c.hosts, Log: c.log.With("part", "pages"),
 	}
 }
 

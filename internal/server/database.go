@@ -55,7 +55,9 @@ func openStore(ctx context.Context, cfg platform.Config, log *slog.Logger) (*sto
 
 // load tells the hub everything as it is now.
 func (c *core) load(ctx context.Context) error {
-	return errors.Join(c.people.Load(ctx), c.apps.Load(ctx))
+	brand, err := c.settings.Branding(ctx)
+	c.hub.SetBrand(brand)
+	return errors.Join(err, c.people.Load(ctx), c.apps.Load(ctx))
 }
 
 // lead runs the loops. Only one core may: the lock of the data folder sees to

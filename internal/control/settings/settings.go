@@ -32,6 +32,8 @@ type Service struct {
 	DB      *store.DB
 	Now     func() time.Time // nil = time.Now
 	Changed func()           // called after everybody's pages look different; may be nil
+	// Brand is called with the branding that holds from now on; may be nil.
+	Brand func(slipway.Branding)
 }
 
 func (s *Service) now() time.Time {
@@ -131,7 +133,15 @@ func (s *Service) UpdateBranding(ctx context.Context, p BrandingPatch) (slipway.
 		}
 		return tx.WriteSetting(store.SettingBranding, b)
 	})
+	s.show(b, err)
 	return b, err
+}
+
+// show passes a branding on that was written.
+func (s *Service) show(b slipway.Branding, err error) {
+	if err == nil && s.Brand != nil {
+		s.Brand(b)
+	}
 }
 
 func printable(s string, most int) bool {
@@ -150,8 +160,9 @@ func (s *Service) Logo(ctx context.Context) (store.Picture, error) {
 
 // SetLogo sets the logo: PNG, JPEG or WebP; nil takes it away.
 func (s *Service) SetLogo(ctx context.Context, data []byte) error {
-	return s.change(ctx, "settings.logo", "", func(tx *store.Tx) error {
-		b := slipway.Branding{Name: productName}
+	var b slipway.Branding
+	err := s.change(ctx, "settings.logo", "", func(tx *store.Tx) error {
+		b = slipway.Branding{Name: productName}
 		if err := tx.ReadSetting(store.SettingBranding, &b); err != nil {
 			return err
 		}
@@ -172,6 +183,8 @@ func (s *Service) SetLogo(ctx context.Context, data []byte) error {
 		}
 		return tx.WriteSetting(store.SettingBranding, b)
 	})
+	s.show(b, err)
+	return err
 }
 
 // Announcements lists all of them, newest first.
