@@ -30,6 +30,7 @@ const (
 	noteBegan    = "slipway.dev/began"    // of a task's Secret: the one start that was let go
 	noteResult   = "slipway.dev/result"   // of a task's Secret: how it ended, for good
 	noteIndex    = "slipway.dev/index"    // of a workload's pod
+	noteEnded    = "slipway.dev/ended"    // of a workload's pod: the life that Restart ended, and why
 )
 
 // fieldManager is the engine's name in server-side apply.

@@ -194,6 +194,14 @@ func delay(message string) time.Duration {
 
 // exitOf reads the init's record; without one, what the kubelet saw.
 func exitOf(t *corev1.ContainerStateTerminated, p *corev1.Pod) *engine.Exit {
+	x := recordOf(t, p)
+	if why := whyEnded(t, p); why != "" {
+		x.Message = why
+	}
+	return x
+}
+
+func recordOf(t *corev1.ContainerStateTerminated, p *corev1.Pod) *engine.Exit {
 	var in inside.Exit
 	if json.Unmarshal([]byte(t.Message), &in) == nil && !in.At.IsZero() {
 		return &engine.Exit{Code: in.Code, Signal: in.Signal, OOM: in.OOM, Message: in.Message, At: in.At.UTC()}
