@@ -75,7 +75,10 @@ type Options struct {
 }
 
 // Builder makes plans, source layers and environment tasks.
-type Builder struct{ Options }
+type Builder struct {
+	Options
+	tools chan struct{} // holds a token while one fetches the tools
+}
 
 // New returns a builder.
 func New(o Options) *Builder {
@@ -97,7 +100,7 @@ func New(o Options) *Builder {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Builder{o}
+	return &Builder{o, make(chan struct{}, 1)}
 }
 
 // platform identifies the system whose libraries an environment links with.

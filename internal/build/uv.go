@@ -21,6 +21,12 @@ import (
 // PrepareTools makes sure that the installer is there: uv, as a layer, fetched
 // once with the host's pip and its configuration. Nothing of it is executed here.
 func (b *Builder) PrepareTools(ctx context.Context) error {
+	select { // who waits finds them fetched
+	case b.tools <- struct{}{}:
+		defer func() { <-b.tools }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if ok, err := b.Engine.Layers().Has(ctx, uvLayer); ok || err != nil {
 		return err
 	}

@@ -130,7 +130,7 @@ func (p *plan) core(mark string) *appsv1.Deployment {
 	env, more := p.outside()
 	c.Env = append(c.Env, env...)
 	c.Resources = needs("250m", "256Mi", "2Gi")
-	c.StartupProbe, c.ReadinessProbe, c.LivenessProbe = get("/healthz", "metrics", 1, 120), get("/readyz", "metrics", 2, 3), get("/healthz", "metrics", 10, 6)
+	c.StartupProbe, c.ReadinessProbe, c.LivenessProbe = get("/healthz", "metrics", 1, 120), get("/readyz", "metrics", 1, 5), get("/healthz", "metrics", 10, 6)
 	spec := p.pod(partCore, c)
 	spec.TerminationGracePeriodSeconds = ptr(int64(30))
 	volumes(&spec,

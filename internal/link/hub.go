@@ -33,6 +33,7 @@ type Hub struct {
 	policy  Policy
 	deltas  []Delta // contiguous; the last one is policy.Version
 	open    bool
+	closed  bool
 	peers   map[*peer]struct{}
 	changed chan struct{} // closed and replaced when anything here changes
 }
@@ -69,6 +70,15 @@ func (h *Hub) Open() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.open = true
+	h.wake()
+}
+
+// Close ends the gateways' streams, so that a core that stops need not wait for
+// them. They serve on by what they have.
+func (h *Hub) Close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
 	h.wake()
 }
 
@@ -251,11 +261,13 @@ func (h *Hub) ack(id, epoch string, version uint64) bool {
 }
 
 // next returns what a gateway at a version of an epoch has not seen, and a
-// channel that tells when there may be more.
+// channel that tells when there may be more: nil when the hub is closed.
 func (h *Hub) next(epoch string, version uint64) (frames []frame, changed <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
+	case h.closed:
+		return nil, nil
 	case !h.open:
 	case epoch == h.policy.Epoch && version == h.policy.Version:
 	case epoch == h.policy.Epoch && version < h.policy.Version && h.policy.Version-version <= uint64(len(h.deltas)):

@@ -162,6 +162,24 @@ func TestAsks(t *testing.T) {
 	}
 }
 
+// A hub that closes ends its streams at once; gateways keep their table.
+func TestClose(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "link.sock")
+	h := newHub()
+	serve(t, h.Handler(backend{}), socket)
+	h.Open()
+	h.SetRoute(link.Route{App: "app_1", Name: "iris"})
+	c := &link.Client{Endpoint: "unix://" + socket, File: filepath.Join(t.TempDir(), "policy.json")}
+	run(t, c)
+	until(t, "the table", func() bool { return version(c) > 0 })
+	until(t, "the connection", func() bool { n, _ := h.Gateways(); return n == 1 })
+	h.Close()
+	until(t, "the end of the stream", func() bool { n, _ := h.Gateways(); return n == 0 })
+	if c.Policy().Routes["iris"].App != "app_1" {
+		t.Error("the table went with the hub")
+	}
+}
+
 func TestRestartOfTheCore(t *testing.T) {
 	dir := t.TempDir()
 	socket, file := filepath.Join(dir, "link.sock"), filepath.Join(dir, "policy.json")

@@ -133,6 +133,9 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request) {
 	beats := []frame{{}} // the first line tells the gateway that it is connected
 	for {
 		frames, changed := h.next(epoch, version)
+		if changed == nil {
+			return
+		}
 		for _, f := range append(frames, beats...) {
 			out.SetWriteDeadline(time.Now().Add(patience * h.beat)) //nolint:errcheck // then the write blocks longer
 			if enc.Encode(f) != nil {

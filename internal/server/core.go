@@ -72,7 +72,11 @@ func runCore(ctx context.Context, cfg platform.Config) error {
 	if err := c.open(ctx); err != nil {
 		return errors.Join(err, c.close())
 	}
-	run := []func(context.Context) error{c.lead, c.collectImages, settle}
+	run := []func(context.Context) error{c.lead, c.collectImages, settle, func(ctx context.Context) error {
+		<-ctx.Done()
+		c.hub.Close() // its streams do not end by themselves
+		return nil
+	}}
 	for name, h := range c.handlers() {
 		if l := at.doors[name]; l != nil {
 			run = append(run, func(ctx context.Context) error { return serve(ctx, log.With("door", name), l, h) })
@@ -100,18 +104,16 @@ func (c *core) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.db, err = openStore(ctx, c.cfg, c.log); err != nil {
-		return err
-	}
-	if c.registry, err = c.openRegistry(ctx, box); err != nil {
-		return err
-	}
-	if c.engine, err = c.at.engine(ctx, c, c.log.With("part", "engine")); err != nil {
+	// Slow, and nothing else needs it: a core that starts is waited for.
+	var pip string
+	if err := loop.Run(ctx, func(ctx context.Context) error { pip = pipConfig(ctx); return nil }, func(context.Context) error {
+		return c.openParts(ctx, box)
+	}); err != nil {
 		return err
 	}
 	c.build = build.New(build.Options{
 		Engine: c.engine, Data: filepath.Join(c.data.Core(), "build"), Log: c.log.With("part", "build"),
-		Index: build.IndexConfig(os.Environ(), pipConfig(ctx)), Environ: os.Environ(),
+		Index: build.IndexConfig(os.Environ(), pip), Environ: os.Environ(),
 		CAFile: c.at.trusted,
 	})
 	c.hub = link.NewHub(c.hosts, c.log.With("part", "link"))
@@ -135,6 +137,18 @@ func (c *core) open(ctx context.Context) error {
 	}
 	c.hub.Open()
 	return nil
+}
+
+// openParts opens the database, the registry and the engine.
+func (c *core) openParts(ctx context.Context, box *secret.Box) (err error) {
+	if c.db, err = openStore(ctx, c.cfg, c.log); err != nil {
+		return err
+	}
+	if c.registry, err = c.openRegistry(ctx, box); err != nil {
+		return err
+	}
+	c.engine, err = c.at.engine(ctx, c, c.log.With("part", "engine"))
+	return err
 }
 
 func (c *core) close() error {

@@ -12,6 +12,7 @@ import (
 	"slipway.dev/slipway/internal/base/dial"
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/internal/control/apps"
 	"slipway.dev/slipway/internal/endpoints"
 	"slipway.dev/slipway/internal/engine"
 	"slipway.dev/slipway/internal/engine/kube"
@@ -156,7 +157,7 @@ func procEngine(_ context.Context, c *core, log *slog.Logger) (runner, error) {
 // kubeEngine runs apps as pods, of images that the core's own registry keeps.
 func kubeEngine(ctx context.Context, c *core, log *slog.Logger) (runner, error) {
 	k := c.cfg.Kube
-	images, err := image.Open(ctx, image.Options{Store: c.registry.store, Host: k.PullHost})
+	images, err := image.Open(ctx, image.Options{Store: c.registry.store, Host: k.PullHost, Hint: apps.LayerAt})
 	if err != nil {
 		return nil, err
 	}

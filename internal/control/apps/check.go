@@ -22,6 +22,7 @@ import (
 
 const (
 	checkMin     = 25 * time.Millisecond
+	checkSoon    = 50 * time.Millisecond // while nothing listens: asking costs a refused connection
 	checkMax     = 500 * time.Millisecond
 	checkTimeout = 15 * time.Second // of one request: first answers may be slow
 	young        = 10 * time.Second
@@ -137,7 +138,7 @@ func (a *appLoop) begin(r engine.Replica, what string, fn func(context.Context, 
 }
 
 func (a *appLoop) check(ctx context.Context, w wanted, r engine.Replica, c *check) {
-	next := loop.Backoff{Min: checkMin, Max: checkMax}
+	closed, next := loop.Backoff{Min: checkMin, Max: checkSoon}, loop.Backoff{Min: checkMin, Max: checkMax}
 	for ctx.Err() == nil {
 		why := a.s.ask(ctx, r.Endpoint, w)
 		if ctx.Err() != nil {
@@ -156,7 +157,11 @@ func (a *appLoop) check(ctx context.Context, w wanted, r engine.Replica, c *chec
 		c.mu.Lock()
 		c.why = why
 		c.mu.Unlock()
-		if next.Wait(ctx) != nil {
+		again := &next
+		if why == notBound {
+			again = &closed
+		}
+		if again.Wait(ctx) != nil {
 			return
 		}
 	}

@@ -117,6 +117,17 @@ func volume(app slipway.AppID) engine.Ref {
 	return engine.Ref{Kind: engine.KindVolume, Scope: string(app), Name: "mount"}
 }
 
+// LayerAt tells at which path a layer of an app will be seen: nothing for others.
+func LayerAt(layer string) string {
+	switch {
+	case strings.HasPrefix(layer, "src-"):
+		return appAt
+	case strings.HasPrefix(layer, "env-"):
+		return envAt
+	}
+	return ""
+}
+
 // apply does a step of the planner.
 func (s *Service) apply(ctx context.Context, w wanted, step plan.Step) error {
 	r := w.current
