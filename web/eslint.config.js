@@ -2,6 +2,8 @@ import hooks from 'eslint-plugin-react-hooks';
 import { defineConfig } from 'eslint/config';
 import ts from 'typescript-eslint';
 
+import { words } from './lint/words.js';
+
 export default defineConfig(
   { ignores: ['dist', 'src/api/gen.ts', 'pictures', 'e2e/out'] },
   {
@@ -18,6 +20,7 @@ export default defineConfig(
       'no-console': 'error',
     },
   },
+  { files: ['src/**'], ignores: ['src/text.ts'], plugins: { slipway: { rules: { words } } }, rules: { 'slipway/words': 'error' } },
   { files: ['src/text.ts'], rules: { 'max-lines': 'off' } }, // it is all words
   { files: ['e2e/**'], rules: { 'no-console': 'off', 'react-hooks/rules-of-hooks': 'off' } },
 );

@@ -16,7 +16,8 @@ export default defineConfig({
     ignoreHTTPSErrors: true,
     actionTimeout: 30_000,
     navigationTimeout: 60_000,
-    trace: 'retain-on-failure',
+    trace: { mode: 'retain-on-failure', screenshots: false },
+    screenshot: 'only-on-failure',
     launchOptions: {
       executablePath: new URL('e2e/chromium', import.meta.url).pathname,
       args: ['--no-sandbox', '--disable-quic', '--disable-gpu'],

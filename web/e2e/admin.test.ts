@@ -54,6 +54,9 @@ test('the look is changed, and news are announced to everybody', async ({ as }) 
   await accessible(bob);
   await bob.getByRole('button', { name: 'Put away' }).click();
   await expect(bob.getByText('rests on Sunday')).toHaveCount(0);
+  await page.getByRole('button', { name: 'Remove', exact: true }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
+  await expect(page.getByText('The announcement is removed')).toBeVisible();
   await page.getByLabel('Name of this platform').fill('Harbour');
   await page.getByRole('button', { name: 'Save' }).first().click();
   await expect(page.getByRole('link', { name: 'Harbour' })).toBeVisible();

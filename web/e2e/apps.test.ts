@@ -53,7 +53,7 @@ test('a failed deploy is opened with its reason, and an older release comes back
   await expect(page.getByRole('region', { name: 'Last deploys' })).toContainText('Move the entry point');
   await accessible(page);
   await page.getByRole('link', { name: 'Move the entry point' }).click();
-  await expect(page.getByRole('alert').first()).toContainText('goes on serving');
+  await expect(page.getByRole('alert').filter({ hasText: 'goes on serving' })).toBeVisible();
   await expect(page.getByRole('list', { name: 'Steps' }).getByRole('alert')).toBeVisible();
   await accessible(page);
   await page.getByRole('link', { name: 'Deploys', exact: true }).click();
@@ -118,6 +118,8 @@ test('access is changed, shared, explained and taken back', async ({ as }) => {
   await expect(page.getByRole('button', { name: 'Remove bob' })).toHaveCount(0);
   await page.getByLabel('Everyone signed in').check();
   await expect(page.getByText('Access is now: Everyone signed in')).toBeVisible();
+  await page.getByLabel('Restricted').check();
+  await expect(page.getByText('Access is now: Restricted')).toBeVisible();
 });
 
 test('variables are set, pasted, kept secret and removed', async ({ as }) => {

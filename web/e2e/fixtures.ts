@@ -20,12 +20,15 @@ export async function signIn(page: Page, who: Persona, path = '/portal') {
   await expect(page.getByRole('button', { name: `Account of ${who}` })).toBeVisible();
 }
 
-/** No violation of accessibility rules on the page as it is now, in both schemes. */
+const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+
+/** No violation of accessibility rules on the page as it is now; in the dark only colours differ. */
 export async function accessible(page: Page) {
-  for (const colorScheme of ['light', 'dark'] as const) {
+  for (const [colorScheme, runOnly] of [['light', rules], ['dark', ['color-contrast']]] as const) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     await expect(page.locator('html')).toHaveAttribute('data-mantine-color-scheme', colorScheme);
-    const { violations } = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']).analyze();
+    // Legacy: in this page alone, not in another that is opened for each look. There are no frames.
+    const { violations } = await new AxeBuilder({ page }).setLegacyMode().options({ runOnly: [...runOnly], resultTypes: ['violations'] }).analyze();
     const found = violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.map((n) => `${n.target.join(' ')} ${n.any[0]?.message ?? ''}`).join('\n  ')}`);
     expect(found, `in ${colorScheme} at ${page.url()}`).toEqual([]);
   }

@@ -15,7 +15,7 @@ import { nonce } from './ui/nonce';
 import { theme } from './ui/theme';
 
 const root = document.getElementById('root');
-if (root === null) throw new Error('the document has no root');
+if (root === null) throw new Error('no #root');
 createRoot(root).render(
   <StrictMode>
     <MantineProvider theme={theme} defaultColorScheme="auto" getStyleNonce={nonce}>

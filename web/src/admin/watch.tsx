@@ -157,7 +157,7 @@ export function Audit() {
       <Group align="flex-end">
         <TextInput type="search" aria-label={text.audit.search} placeholder={text.audit.search} leftSection={<IconSearch size={18} />} value={q} onChange={(e) => setQ(e.currentTarget.value)} flex="2 1 12rem" />
         <TextInput aria-label={text.audit.actor} placeholder={text.audit.actor} value={actor} onChange={(e) => setActor(e.currentTarget.value)} flex="1 1 8rem" />
-        <TextInput aria-label={text.audit.verb} placeholder="app.share" value={verb} onChange={(e) => setVerb(e.currentTarget.value)} flex="1 1 8rem" />
+        <TextInput aria-label={text.audit.verb} placeholder={text.audit.verbLike} value={verb} onChange={(e) => setVerb(e.currentTarget.value)} flex="1 1 8rem" />
         <TextInput aria-label={text.audit.object} placeholder={text.audit.object} value={object} onChange={(e) => setObject(e.currentTarget.value)} flex="1 1 8rem" />
       </Group>
       <Answer of={audit}>

@@ -1,6 +1,6 @@
 import { Button, Text } from '@mantine/core';
 import { notifications } from '@mantine/notifications';
-import { QueryClient, useMutation, useQuery, useQueryClient, type UseMutationResult } from '@tanstack/react-query';
+import { QueryClient, useMutation, useQuery, type UseMutationResult } from '@tanstack/react-query';
 
 import { text } from '../text';
 import { api, ask, Problem, type Change } from './client';
@@ -27,17 +27,41 @@ export function useRoles() {
   return { name: me.data?.user.name ?? '', apps: may('apps'), create: may('create'), admin: may('admin') };
 }
 
+// Apps that are being deleted: nothing asks for them any more, for it would only be told that they are not found.
+const leaving = new Set<string>();
+export const isLeaving = (app: string) => leaving.has(app);
+
+/** Deletes an app whose pages are open, and leaves them. */
+export async function leave(app: string, act: () => Promise<unknown>) {
+  leaving.add(app);
+  try {
+    await queries.cancelQueries({ queryKey: ['app', app] });
+    await act();
+  } catch (error) {
+    leaving.delete(app);
+    throw error;
+  }
+}
+
+/** What comes after leave, when another page is open: an app of that name may be made anew. */
+export function left(app: string) {
+  queries.removeQueries({ queryKey: ['app', app] });
+  leaving.delete(app);
+}
+
+/** Makes everything under a key ask again. */
+const again = (...queryKey: readonly unknown[]) =>
+  queries.invalidateQueries({ queryKey, predicate: ({ queryKey: [kind, name] }) => kind !== 'app' || typeof name !== 'string' || !isLeaving(name) });
+
 /** Makes everything that changed ask again, as the platform tells it. */
 export function useChanges() {
-  const client = useQueryClient();
   useStream<Change>('/v1/events', (change) => {
-    const again = (...queryKey: string[]) => void client.invalidateQueries({ queryKey });
-    if (change.kind === 'reset') again();
-    if (change.kind === 'platform') again('me');
+    if (change.kind === 'reset') void again();
+    if (change.kind === 'platform') void again('me');
     if (change.kind === 'app' || change.kind === 'deploy') {
-      again('apps');
-      again('portal');
-      if (change.app !== undefined) again('app', change.app);
+      void again('apps');
+      void again('portal');
+      if (change.app !== undefined) void again('app', change.app);
     }
   });
 }
@@ -57,14 +81,13 @@ export function useAct<In, Out = unknown>(o: {
   inForm?: boolean;
   then?: (out: Out, input: In) => unknown;
 }) {
-  const client = useQueryClient();
   const mutation: UseMutationResult<Out, Error, In> = useMutation<Out, Error, In>({
     mutationFn: o.act,
     onSuccess: async (out, input) => {
       if (o.done !== undefined) {
         notifications.show({ color: 'teal', message: typeof o.done === 'function' ? o.done(out, input) : o.done });
       }
-      await client.invalidateQueries(o.touches === undefined ? {} : { queryKey: o.touches });
+      await again(...(o.touches ?? []));
       await o.then?.(out, input);
     },
     onError: (error, input) => {

@@ -4,7 +4,7 @@ import { useQuery } from '@tanstack/react-query';
 import { Link, NavLink, Outlet, useOutletContext, useParams } from 'react-router';
 
 import { api, ask, type App } from '../api/client';
-import { asProblem } from '../api/query';
+import { asProblem, isLeaving } from '../api/query';
 import { NotFound } from '../shell/notfound';
 import { text } from '../text';
 import { useTitle } from '../ui/page';
@@ -19,7 +19,7 @@ export const useApp = (name: string) =>
   useQuery({
     queryKey: ['app', name],
     queryFn: ({ signal }) => ask(api.GET('/v1/apps/{name}', { signal, params: at(name) })),
-    refetchInterval: 10_000,
+    refetchInterval: () => !isLeaving(name) && 10_000,
   });
 
 /** The app whose tab this is. */

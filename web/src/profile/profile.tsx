@@ -117,7 +117,7 @@ function NewTokenForm() {
         }}
       >
         <Group align="flex-end">
-          <TextInput label={text.profile.tokenName} placeholder="laptop" value={form.name} onChange={(e) => setForm({ ...form, name: e.currentTarget.value })} error={wrong.name} maxLength={100} required flex="1 1 10rem" />
+          <TextInput label={text.profile.tokenName} placeholder={text.profile.tokenLike} value={form.name} onChange={(e) => setForm({ ...form, name: e.currentTarget.value })} error={wrong.name} maxLength={100} required flex="1 1 10rem" />
           <Select label={text.profile.may} allowDeselect={false} value={form.scope} onChange={(v) => setForm({ ...form, scope: v ?? 'read' })} data={Object.entries(text.scopes).map(([value, label]) => ({ value, label }))} w={200} />
           <Select label={text.profile.expires} allowDeselect={false} value={form.days} onChange={(v) => setForm({ ...form, days: v ?? '30' })} data={Object.entries(text.profile.days).map(([value, label]) => ({ value, label }))} w={150} />
           <Button type="submit" loading={create.isPending}>

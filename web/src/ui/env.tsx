@@ -110,7 +110,7 @@ function Paste({ save }: { save: (p: EnvPatch) => Promise<unknown> }) {
           <Stack>
             <Textarea
               label={text.env.lines}
-              placeholder={'DATABASE_URL=postgres://…\nDEBUG=false'}
+              placeholder={text.env.linesLike}
               value={pasted}
               onChange={(e) => setPasted(e.currentTarget.value)}
               rows={10}
