@@ -64,7 +64,7 @@ unit: $(INIT) cluster ## unit and contract tests, with the race detector, real s
 	SLIPWAY_TEST_ONLINE=1 SLIPWAY_TEST_BUILDS=1 $(GO_TOOL) gotestsum --format pkgname -- -race -shuffle=on -timeout 20m $$(go list ./... | grep -v /test/)
 
 test-e2e: build
-	$(GO_TOOL) gotestsum --format testname -- -race -shuffle=on -timeout 20m -count=1 $$(go list ./test/... | grep -v /test/cluster)
+	$(GO_TOOL) gotestsum --format testname -- -race -shuffle=on -timeout 20m -count=1 $$(go list ./test/... | grep -v -e /test/cluster -e /test/installed)
 
 cluster: # bin/cluster
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./test/cluster/cmd/cluster
@@ -79,7 +79,7 @@ cluster-down: cluster ## end it and remove all that it made
 test-cluster: build cluster ## what must work on a real Kubernetes: parts, and the stories of one machine; the cluster stays up
 	@./tools/setup test
 	bin/cluster --dir "$(CLUSTER)" up
-	SLIPWAY_TEST_CLUSTER="$(or $(CLUSTER),1)" $(GO_TOOL) gotestsum --format testname -- -race -timeout 40m -p 1 -count=1 ./test/cluster/... ./internal/engine/kube ./test/e2e
+	SLIPWAY_TEST_CLUSTER="$(or $(CLUSTER),1)" $(GO_TOOL) gotestsum --format testname -- -race -timeout 40m -p 1 -count=1 ./test/cluster/... ./internal/engine/kube ./test/installed ./test/e2e
 
 bench-cluster: build cluster ## measure on a real Kubernetes: pushes, and what viewers see of changes and faults
 	@./tools/setup test

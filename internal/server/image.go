@@ -37,12 +37,14 @@ func imageCommand() *cobra.Command {
 type imageFlags struct {
 	debian     image.Debian
 	from, file string
+	name       string // that loading it gives
 	json       bool
 }
 
-func (f *imageFlags) add(cmd *cobra.Command, file string) {
+func (f *imageFlags) add(cmd *cobra.Command, file, name string) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.file, "output", file, "file to write, in the form of `docker save`")
+	fl.StringVar(&f.file, "output", file, "file to write, as \"docker save\" does")
+	fl.StringVar(&f.name, "name", name, "name that loading the file gives to the image")
 	fl.StringVar(&f.from, "from", "", "image to start from, a file or a name in a registry (default: a Debian made here)")
 	fl.StringVar(&f.debian.Mirror, "mirror", "", "Debian's mirror (default: that of this machine's apt)")
 	fl.StringVar(&f.debian.Suite, "suite", "", "Debian's release (default: this machine's)")
@@ -52,7 +54,7 @@ func (f *imageFlags) add(cmd *cobra.Command, file string) {
 }
 
 // write makes an image over the base and tells what it wrote.
-func (f *imageFlags) write(cmd *cobra.Command, as string, program string) error {
+func (f *imageFlags) write(cmd *cobra.Command, program string) error {
 	ctx := cmd.Context()
 	f.debian.Progress = cmd.ErrOrStderr()
 	from := f.from
@@ -69,7 +71,7 @@ func (f *imageFlags) write(cmd *cobra.Command, as string, program string) error 
 	if err != nil {
 		return err
 	}
-	w, err := image.WriteFile(img, f.file, as)
+	w, err := image.WriteFile(img, f.file, f.name)
 	if err != nil {
 		return err
 	}
@@ -95,9 +97,9 @@ debootstrap. --from takes an image of your own instead, which must have
 /bin/sh and /usr/bin/python3.`,
 		Example: "  slipway image base --output base.tar\n  slipway image base --from registry.example.com/python-base:1 --output base.tar",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return f.write(cmd, "slipway.local/base:latest", "") },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return f.write(cmd, "") },
 	}
-	f.add(cmd, "base.tar")
+	f.add(cmd, "base.tar", "slipway.local/base:latest")
 	return cmd
 }
 
@@ -117,10 +119,10 @@ layer as the base image of apps, so that a node keeps it once.`,
 					return err
 				}
 			}
-			return f.write(cmd, "slipway.local/slipway:"+Version, program)
+			return f.write(cmd, program)
 		},
 	}
-	f.add(cmd, "slipway.tar")
+	f.add(cmd, "slipway.tar", "slipway.local/slipway:"+Version)
 	cmd.Flags().StringVar(&program, "program", "", "static slipway program to pack (default: this one)")
 	return cmd
 }
@@ -135,10 +137,10 @@ where no registry with one can be reached.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.debian.Packages = append(f.debian.Packages, "postgresql")
-			return f.write(cmd, "slipway.local/postgres:"+Version, "")
+			return f.write(cmd, "")
 		},
 	}
-	f.add(cmd, "postgres.tar")
+	f.add(cmd, "postgres.tar", "slipway.local/postgres:"+Version)
 	return cmd
 }
 

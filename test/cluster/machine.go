@@ -213,6 +213,11 @@ func hierarchies() ([]string, error) {
 // cgroup is the machine's, below which its kubelet keeps those of pods.
 func (m machine) cgroup() string { return filepath.Join("/", m.c.bridge(), m.name) }
 
+// weights are files with the share of CPU of the pods of all nodes together,
+// where an ordinary group of processes has 1024, or 100 on version 2: they are
+// many programs, which a busy machine would else give the share of one.
+var weights = map[string]string{"cpu.shares": "8192", "cpu.weight": "800"}
+
 func (m machine) makeCgroups() error {
 	roots, err := hierarchies()
 	if err != nil {
@@ -235,6 +240,15 @@ func (m machine) makeCgroups() error {
 						return err
 					}
 				}
+			}
+		}
+		for file, weight := range weights {
+			path := filepath.Join(root, m.c.bridge(), file)
+			if _, err := os.Stat(path); err != nil { // another hierarchy's, or the other version's
+				continue
+			}
+			if err := os.WriteFile(path, []byte(weight), 0); err != nil {
+				return err
 			}
 		}
 	}

@@ -2,12 +2,14 @@ package installed
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"slipway.dev/slipway/internal/image"
 )
@@ -19,40 +21,54 @@ type images struct {
 }
 
 // load makes the images, of what is in the user's cache, and brings to the
-// nodes those that they lack. They are named by their content.
-func load(ctx context.Context, o Options) (images, error) {
-	base, err := debian(ctx, o)
+// nodes those that they lack. They are named by what they are made of, so that
+// nothing is packed twice for a cluster.
+func (p *Platform) load(ctx context.Context) (images, error) {
+	debian, err := image.DebianLayer(ctx, image.Debian{Progress: p.Out})
 	if err != nil {
 		return images{}, err
 	}
-	platform, err := image.Platform(base, filepath.Join(o.Root, "bin", "slipway"))
+	withPostgres, err := image.DebianLayer(ctx, image.Debian{Packages: []string{"postgresql"}, Progress: p.Out})
 	if err != nil {
 		return images{}, err
 	}
-	postgres, err := debian(ctx, o, "postgresql")
-	if err != nil {
-		return images{}, err
-	}
-	out := images{base: filepath.Join(o.Dir, "base.tar")}
-	if _, err := image.WriteFile(base, out.base, "slipway.test/base:1"); err != nil {
+	var out images
+	if out.platform, err = p.bring(ctx, "platform", debian, p.binary()); err != nil {
 		return out, err
 	}
-	if out.platform, err = o.bring(ctx, platform, "platform"); err != nil {
+	if out.postgres, err = p.bring(ctx, "database", withPostgres); err != nil {
 		return out, err
 	}
-	out.postgres, err = o.bring(ctx, postgres, "postgres")
+	out.base, err = p.keep(ctx, debian)
 	return out, err
 }
 
-func (o Options) bring(ctx context.Context, img v1.Image, name string) (string, error) {
-	digest, err := img.Digest()
+// of names what is made of some files.
+func of(files ...string) (string, error) {
+	h := sha256.New()
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return "", err
+		}
+		_, err = io.Copy(h, f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6]), nil
+}
+
+// bring returns the name by which the nodes know the image, which is made of the files.
+func (p *Platform) bring(ctx context.Context, name string, files ...string) (string, error) {
+	sum, err := of(files...)
 	if err != nil {
 		return "", err
 	}
-	ref := fmt.Sprintf("slipway.test/%s:%.12s", name, digest.Hex)
+	ref := fmt.Sprintf("slipway.test/%s:%s", name, sum)
 	there := true
-	for n := 1; n <= o.Cluster.Nodes; n++ {
-		cmd, err := o.Cluster.Command(ctx, fmt.Sprintf("n%d", n), "ctr", "images", "ls", "-q", "name=="+ref)
+	for n := 1; n <= p.Cluster.Nodes; n++ {
+		cmd, err := p.Cluster.Command(ctx, fmt.Sprintf("n%d", n), "ctr", "images", "ls", "-q", "name=="+ref)
 		if err != nil {
 			return "", err
 		}
@@ -62,19 +78,32 @@ func (o Options) bring(ctx context.Context, img v1.Image, name string) (string, 
 	if there {
 		return ref, nil
 	}
-	fmt.Fprintf(o.Out, "Loading %s\n", ref)
-	file := filepath.Join(o.Dir, name+".tar")
-	if _, err := image.WriteFile(img, file, ref); err != nil {
+	file := filepath.Join(p.Dir, name+".tar")
+	if err := p.command(ctx, "image", name, "--name", ref, "--output", file); err != nil {
 		return "", err
 	}
 	defer os.Remove(file)
-	return ref, o.Cluster.Load(ctx, file)
+	return ref, p.Cluster.Load(ctx, file)
 }
 
-func debian(ctx context.Context, o Options, packages ...string) (v1.Image, error) {
-	layer, err := image.DebianLayer(ctx, image.Debian{Packages: packages, Progress: o.Out})
+// keep returns the file of the image of apps, which stays with the cluster.
+func (p *Platform) keep(ctx context.Context, debian string) (string, error) {
+	sum, err := of(debian)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	return image.FromDebian(layer)
+	file := filepath.Join(p.Cluster.Dir, "base-"+sum+".tar")
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
+	}
+	dir, err := os.MkdirTemp(p.Cluster.Dir, ".new-*") // others may make the same
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	made := filepath.Join(dir, "base.tar")
+	if err := p.command(ctx, "image", "base", "--output", made); err != nil {
+		return "", err
+	}
+	return file, os.Rename(made, file)
 }

@@ -65,7 +65,7 @@ func Install(ctx context.Context, o Options) (_ *Platform, err error) {
 	if p.front, err = listen(ctx, o.Cluster, o.Listen); err != nil {
 		return nil, err
 	}
-	images, err := load(ctx, o)
+	images, err := p.load(ctx)
 	if err != nil {
 		p.front.close()
 		return nil, err
@@ -113,7 +113,12 @@ func (p *Platform) binary() string { return filepath.Join(p.Root, "bin", "slipwa
 
 // slipway runs one of the commands that work on a cluster.
 func (p *Platform) slipway(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, p.binary(), append(args, "--kubeconfig", p.Cluster.Kubeconfig())...)
+	return p.command(ctx, append(args, "--kubeconfig", p.Cluster.Kubeconfig())...)
+}
+
+// command runs a command of slipway.
+func (p *Platform) command(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, p.binary(), args...)
 	cmd.Stdout, cmd.Stderr = p.Out, p.Out
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("slipway %s: %w", args[0], err)
