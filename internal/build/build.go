@@ -46,6 +46,9 @@ type Plan struct {
 	Dependencies string            `json:"dependencies"` // "requirements.txt: 3 packages"
 	Warnings     []string          `json:"warnings,omitempty"`
 	DashPrefix   bool              `json:"dash_prefix,omitempty"` // set DASH_REQUESTS_PATHNAME_PREFIX
+	// Mount tells whether the app keeps files in ~/mount: MountUsed when it says
+	// or looks so, MountOff when project.toml declines.
+	Mount string `json:"mount,omitempty"`
 	// Vars are the variables that the requirements name as ${VAR}: the only
 	// ones of the app that a build gets to see.
 	Vars []string `json:"vars,omitempty"`
@@ -56,6 +59,12 @@ type Plan struct {
 	// Attempt counts the tries to build this environment, from 1; set by the caller.
 	Attempt int `json:"attempt,omitempty"`
 }
+
+// Values of Plan.Mount.
+const (
+	MountUsed = "used"
+	MountOff  = "off"
+)
 
 // Options configure a Builder. The zero value of a field is its default.
 type Options struct {

@@ -3,6 +3,7 @@ package build_test
 import (
 	"archive/tar"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -219,6 +220,33 @@ func TestHooksAndPrefix(t *testing.T) {
 	p, err = detect(t, map[string]string{"Procfile": "web: x\nrelease: migrate", "app.py": "DASH_REQUESTS_PATHNAME_PREFIX; Dash(url_base_pathname='/')"})
 	if err != nil || p.Predeploy != "migrate" || p.DashPrefix {
 		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestMount(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"nothing":   {map[string]string{"app.py": "app.mount('/static', files)\nself.componentDidMount()"}, ""},
+		"joined":    {map[string]string{"lib/deep/in/x.py": `Path.home() / "mount" / "count"`}, build.MountUsed},
+		"path":      {map[string]string{"start.sh": "cp a ~/mount/a"}, build.MountUsed},
+		"Procfile":  {map[string]string{"Procfile": "web: run --data /home/app/mount"}, build.MountUsed},
+		"data":      {map[string]string{"notes.csv": "~/mount"}, ""},
+		"asked for": {map[string]string{"project.toml": "[slipway]\nmount = true\n"}, build.MountUsed},
+		"declined":  {map[string]string{"project.toml": "[slipway]\nmount = false\n", "app.py": "'~/mount'"}, build.MountOff},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := builder(t)
+			files := map[string]string{"Procfile": "web: x"}
+			maps.Copy(files, tt.files)
+			p, err := b.Detect(t.Context(), add(t, b, files), nil)
+			if err != nil || p.Mount != tt.want {
+				t.Errorf("mount is %q, not %q (%q, %v)", p.Mount, tt.want, p.Detected, err)
+			}
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -35,10 +36,12 @@ func wanted(name string) bool {
 // Detect reads a source and says what it needs. It changes nothing. vars are
 // the app's variables, for ${VAR} in its requirements.
 func (b *Builder) Detect(ctx context.Context, source string, vars map[string]string) (Plan, error) {
-	files, names, err := b.ReadSource(ctx, source, wanted)
+	files, names, err := b.ReadSource(ctx, source, func(name string) bool { return wanted(name) || mayMount(name) })
 	if err != nil {
 		return Plan{}, err
 	}
+	all := maps.Clone(files)
+	maps.DeleteFunc(files, func(name, _ string) bool { return !wanted(name) })
 	info, err := b.Engine.Info(ctx)
 	if err != nil {
 		return Plan{}, err
@@ -48,6 +51,7 @@ func (b *Builder) Detect(ctx context.Context, source string, vars map[string]str
 		return Plan{}, err
 	}
 	p.Source = source
+	p.mount(all)
 	for _, v := range p.Vars {
 		if _, ok := vars[v]; !ok {
 			return Plan{}, errs.Invalid("the requirements use ${%s}, and the app has no such variable: set it, then push again", v)

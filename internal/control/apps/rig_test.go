@@ -46,8 +46,12 @@ type rig struct {
 	*apps.Service
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T, change ...func(*fake.Options)) *rig {
 	t.Helper()
+	opt := fake.Options{Program: program, Backoff: 5 * time.Millisecond}
+	for _, fn := range change {
+		fn(&opt)
+	}
 	dir := t.TempDir()
 	db, err := store.Open(t.Context(), filepath.Join(dir, "db"))
 	if err != nil {
@@ -58,7 +62,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{
-		t: t, fake: fake.New(fake.Options{Program: program, Backoff: 5 * time.Millisecond}),
+		t: t, fake: fake.New(opt),
 		router: &router{routes: map[string]link.Route{}}, people: map[string]slipway.Actor{},
 	}
 	r.build = &builder{layers: r.fake.Layers(), plan: build.Plan{

@@ -35,6 +35,7 @@ type spec struct {
 	Env      map[string]string `json:"env"`
 	MemoryMB int64             `json:"memory_mb"`
 	Platform int               `json:"platform_port,omitempty"`
+	NoMount  bool              `json:"no_mount,omitempty"` // without ~/mount, and so free to run on any node
 }
 
 func releasePurpose(app slipway.AppID, n int) string {
@@ -102,9 +103,11 @@ func (sp spec) program(app slipway.AppID, process, env, source, command string) 
 		Command: []string{"/bin/sh", "-c", command},
 		Env:     sp.vars(process),
 		Limits:  engine.Limits{MemoryBytes: sp.MemoryMB << 20, PIDs: maxPIDs},
-		Mounts:  []engine.Mount{{Volume: volume(app), Path: mountAt}},
 		Egress:  engine.EgressInternet,
 		Grace:   grace,
+	}
+	if !sp.NoMount {
+		w.Mounts = []engine.Mount{{Volume: volume(app), Path: mountAt}}
 	}
 	if sp.Platform != 0 {
 		w.Links = []engine.Link{{Port: sp.Platform, Target: platform}}
@@ -115,6 +118,53 @@ func (sp spec) program(app slipway.AppID, process, env, source, command string) 
 // volume is ~/mount of all processes of an app.
 func volume(app slipway.AppID) engine.Ref {
 	return engine.Ref{Kind: engine.KindVolume, Scope: string(app), Name: "mount"}
+}
+
+// mounts decides whether processes and tasks of a plan get ~/mount. Where only
+// one node at a time can have a volume, it holds all replicas on that node: there
+// only apps that keep files in it get one.
+func (s *Service) mounts(ctx context.Context, app slipway.AppID, p build.Plan) (bool, error) {
+	if p.Mount != "" {
+		return p.Mount != build.MountOff, nil
+	}
+	info, err := s.Engine.Info(ctx)
+	if err != nil || info.SharedVolumes {
+		return true, err
+	}
+	return s.hasVolume(ctx, app)
+}
+
+// withMount notes that decision; a variable that names the folder makes it a yes.
+func (sp spec) withMount(mounts bool, p build.Plan) spec {
+	sp.NoMount = !mounts
+	if p.Mount == "" {
+		for _, v := range sp.Env {
+			sp.NoMount = sp.NoMount && !build.NamesMount(v)
+		}
+	}
+	return sp
+}
+
+func (s *Service) hasVolume(ctx context.Context, app slipway.AppID) (bool, error) {
+	snap, err := s.observe(ctx)
+	return slices.ContainsFunc(snap.Volumes, func(v engine.VolumeStatus) bool { return v.ID == volume(app) }), err
+}
+
+// needVolume makes ~/mount of an app that has it, once: later it stays what it
+// was made, whatever the platform could make now.
+func (s *Service) needVolume(ctx context.Context, sp spec, app slipway.AppID) error {
+	if sp.NoMount {
+		return nil
+	}
+	there, err := s.hasVolume(ctx, app)
+	if err != nil || there {
+		return err
+	}
+	info, err := s.Engine.Info(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Engine.Apply(ctx, engine.Volume{ID: volume(app), Shared: info.SharedVolumes})
 }
 
 // LayerAt tells at which path a layer of an app will be seen: nothing for others.
@@ -145,7 +195,7 @@ func (s *Service) apply(ctx context.Context, w wanted, step plan.Step) error {
 	if step.Process == slipway.WebProcess {
 		o.Port = appPort
 	}
-	if err := s.Engine.Apply(ctx, engine.Volume{ID: volume(r.App)}); err != nil {
+	if err := s.needVolume(ctx, sp, r.App); err != nil {
 		return err
 	}
 	return s.Engine.Apply(ctx, o)

@@ -107,7 +107,12 @@ func (r *run) pack(ctx context.Context) error {
 // release makes the release and allows its start in one transaction; the
 // release's deploy is unique, so that there is never a second one.
 func (r *run) release(ctx context.Context) error {
-	return r.to(ctx, slipway.DeployStarting, "", func(tx *store.Tx, d *store.Deploy) error {
+	p, mounts, err := r.mounts(ctx)
+	if err != nil {
+		return err
+	}
+	var sp spec
+	err = r.to(ctx, slipway.DeployStarting, "", func(tx *store.Tx, d *store.Deploy) error {
 		app, err := tx.App(d.App)
 		if err != nil {
 			return err
@@ -122,24 +127,43 @@ func (r *run) release(ctx context.Context) error {
 			}
 			rel.Source, rel.Env, rel.Plan = old.Source, old.Env, old.Plan
 		}
-		var p build.Plan
-		if err := json.Unmarshal([]byte(rel.Plan), &p); err != nil {
-			return err
-		}
 		rel.Env = or(rel.Env, p.EnvKey)
 		if rel.N, err = tx.NextRelease(d.App); err != nil {
 			return err
 		}
-		sp, err := r.s.spec(tx, app, p)
-		if err != nil {
+		if sp, err = r.s.spec(tx, app, p); err != nil {
 			return err
 		}
+		sp = sp.withMount(mounts, p)
 		if rel.Sealed, err = r.s.sealSpec(sp, d.App, rel.N); err != nil {
 			return err
 		}
 		d.Release, d.Source, d.Plan = rel.N, rel.Source, rel.Plan
 		return tx.AddRelease(rel)
 	})
+	if err == nil && sp.NoMount && p.Mount == "" {
+		r.line("~/mount is not there: no file or variable of the app names it, and it would hold all replicas on one node; mount = true below [slipway] in project.toml asks for it")
+	}
+	return err
+}
+
+// mounts reads the plan of the release to be, and decides whether it has ~/mount.
+func (r *run) mounts(ctx context.Context) (p build.Plan, mounts bool, err error) {
+	text := r.d.Plan
+	if r.d.Origin != 0 {
+		if err := r.s.DB.View(ctx, func(tx *store.Tx) error {
+			old, err := tx.Release(r.d.App, r.d.Origin)
+			text = old.Plan
+			return err
+		}); err != nil {
+			return p, false, err
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		return p, false, err
+	}
+	mounts, err = r.s.mounts(ctx, r.d.App, p)
+	return p, mounts, err
 }
 
 // start waits until the engine has recorded the first of the new replicas.

@@ -32,6 +32,10 @@ func (r *run) runTask(ctx context.Context, kind, env, source, command string, p 
 	}
 	if t == nil {
 		var sp spec
+		mounts, err := r.s.mounts(ctx, r.d.App, p)
+		if err != nil {
+			return err
+		}
 		if err := r.s.DB.View(ctx, func(tx *store.Tx) error {
 			app, err := tx.App(r.d.App)
 			if err != nil {
@@ -42,9 +46,10 @@ func (r *run) runTask(ctx context.Context, kind, env, source, command string, p 
 		}); err != nil {
 			return err
 		}
+		sp = sp.withMount(mounts, p)
 		w := sp.program(r.d.App, "", env, source, command)
 		w.ID = ref
-		if err := r.s.Engine.Apply(ctx, engine.Volume{ID: volume(r.d.App)}); err != nil {
+		if err := r.s.needVolume(ctx, sp, r.d.App); err != nil {
 			return err
 		}
 		if err := r.s.Engine.Apply(ctx, engine.Task{Workload: w, Deadline: r.s.Limits.Task, Keep: keep}); err != nil {

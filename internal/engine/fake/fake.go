@@ -71,6 +71,7 @@ func (p *Proc) Env(name string) string {
 type Options struct {
 	Program Program       // nil = Serve
 	Backoff time.Duration // before a first restart; 0 = as in contract
+	OneNode bool          // a volume holds what uses it on one node
 }
 
 // Engine implements engine.Engine.
@@ -240,7 +241,7 @@ const lost = "\x00lost"
 func (e *Engine) Info(context.Context) (engine.Info, error) {
 	return engine.Info{
 		Engine: "fake", Isolation: engine.IsolationFull, Memory: engine.Quota{Limit: 8 << 30}, MemoryEnforced: true,
-		Egress: true, SharedVolumes: true, Pythons: []string{"3.11"},
+		Egress: true, SharedVolumes: !e.opt.OneNode, Pythons: []string{"3.11"},
 	}, nil
 }
 

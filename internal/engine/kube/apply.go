@@ -100,7 +100,7 @@ func (e *Engine) resolve(ctx context.Context, r record) error {
 // make records a new object and creates it. From the first call on, a crash
 // changes nothing: the reconciler goes on with the record.
 func (e *Engine) make(ctx context.Context, r record, replicas int, image string) error {
-	objects, err := e.render(r, image)
+	objects, err := e.render(r, image, e.held(r))
 	if err != nil {
 		return err
 	}

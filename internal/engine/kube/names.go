@@ -20,6 +20,7 @@ const (
 	LabelName   = "slipway.dev/name"   // as far as a label can say it
 	LabelObject = "slipway.dev/object" // the name of the Deployment or Job, and of what belongs to it
 	labelEgress = "slipway.dev/egress"
+	labelVolume = "slipway.dev/volume-" // and a claim: its pods run on one node
 )
 
 // Annotations.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -92,9 +93,10 @@ func (e *Engine) selector(ref engine.Ref) map[string]string {
 	return map[string]string{LabelObject: e.name(ref)}
 }
 
-// render makes all objects of a record but its Secret. The Deployment or Job is
+// render makes all objects of a record but its Secret; held are the claims that
+// hold its pods on one node. The Deployment or Job is
 // the last.
-func (e *Engine) render(r record, image string) ([]manifest, error) {
+func (e *Engine) render(r record, image string, held []string) ([]manifest, error) {
 	var all []manifest
 	add := func(resource string, o runtime.Object) error {
 		m, err := newManifest(resource, o)
@@ -102,7 +104,7 @@ func (e *Engine) render(r record, image string) ([]manifest, error) {
 		return err
 	}
 	if r.task() {
-		err := add("jobs", e.job(r, image))
+		err := add("jobs", e.job(r, image, held))
 		return all, err
 	}
 	if r.Port != 0 {
@@ -110,14 +112,14 @@ func (e *Engine) render(r record, image string) ([]manifest, error) {
 			return nil, err
 		}
 	}
-	if err := add("poddisruptionbudgets", e.budget(r)); err != nil {
+	if err := add("poddisruptionbudgets", e.budget(r, held)); err != nil {
 		return nil, err
 	}
-	err := add("deployments", e.deployment(r, image))
+	err := add("deployments", e.deployment(r, image, held))
 	return all, err
 }
 
-func (e *Engine) deployment(r record, image string) *appsv1.Deployment {
+func (e *Engine) deployment(r record, image string, held []string) *appsv1.Deployment {
 	return &appsv1.Deployment{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
 		ObjectMeta: e.meta(r.Ref),
@@ -125,7 +127,7 @@ func (e *Engine) deployment(r record, image string) *appsv1.Deployment {
 			Selector:             &metav1.LabelSelector{MatchLabels: e.selector(r.Ref)},
 			Strategy:             appsv1.DeploymentStrategy{Type: appsv1.RollingUpdateDeploymentStrategyType},
 			RevisionHistoryLimit: to(int32(0)),
-			Template:             e.pod(r, image),
+			Template:             e.pod(r, image, held),
 		},
 	}
 }
@@ -143,12 +145,17 @@ func (e *Engine) service(r record) *corev1.Service {
 }
 
 // budget lets a drain of nodes end one replica at a time.
-func (e *Engine) budget(r record) *policyv1.PodDisruptionBudget {
+// Replicas that cannot move without each other must go together.
+func (e *Engine) budget(r record, held []string) *policyv1.PodDisruptionBudget {
+	most := intstr.FromInt(1)
+	if len(held) > 0 {
+		most = intstr.FromString("100%")
+	}
 	return &policyv1.PodDisruptionBudget{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
 		ObjectMeta: e.meta(r.Ref),
 		Spec: policyv1.PodDisruptionBudgetSpec{
-			MaxUnavailable: to(intstr.FromInt(1)), Selector: &metav1.LabelSelector{MatchLabels: e.selector(r.Ref)},
+			MaxUnavailable: &most, Selector: &metav1.LabelSelector{MatchLabels: e.selector(r.Ref)},
 			UnhealthyPodEvictionPolicy: to(policyv1.AlwaysAllow),
 		},
 	}
@@ -156,7 +163,7 @@ func (e *Engine) budget(r record) *policyv1.PodDisruptionBudget {
 
 // job is a task. Its controller must not start a second pod, whatever becomes
 // of the first; a second one would be refused by Handler.
-func (e *Engine) job(r record, image string) *batchv1.Job {
+func (e *Engine) job(r record, image string, held []string) *batchv1.Job {
 	return &batchv1.Job{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
 		ObjectMeta: e.meta(r.Ref),
@@ -169,7 +176,7 @@ func (e *Engine) job(r record, image string) *batchv1.Job {
 			}}},
 			// The init ends the program in time; this ends a pod that never starts.
 			ActiveDeadlineSeconds: to(seconds(r.Deadline + r.Grace + startFor)),
-			Template:              e.pod(r, image),
+			Template:              e.pod(r, image, held),
 		},
 	}
 }
@@ -178,7 +185,7 @@ func seconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }
 
 // pod is the same for workloads and tasks: restricted Pod Security, nothing of
 // the cluster, and slipway-init as PID 1.
-func (e *Engine) pod(r record, image string) corev1.PodTemplateSpec {
+func (e *Engine) pod(r record, image string, held []string) corev1.PodTemplateSpec {
 	id := uid(r.Ref.Scope)
 	labels := e.labels(r.Ref)
 	labels[labelEgress] = string(r.Egress)
@@ -219,6 +226,7 @@ func (e *Engine) pod(r record, image string) corev1.PodTemplateSpec {
 		},
 	}
 	e.folders(r, &p, &c)
+	p.Affinity = together(held, labels)
 	if r.task() {
 		p.RestartPolicy, p.Tolerations, p.TopologySpreadConstraints = corev1.RestartPolicyNever, nil, nil
 	}
@@ -245,6 +253,35 @@ func spread(key string, selector map[string]string) corev1.TopologySpreadConstra
 		MaxSkew: 1, TopologyKey: key, WhenUnsatisfiable: corev1.ScheduleAnyway,
 		LabelSelector: &metav1.LabelSelector{MatchLabels: selector},
 	}
+}
+
+// held lists the claims of a record that one node at a time can have.
+func (e *Engine) held(r record) []string {
+	var all []string
+	for _, m := range r.Mounts {
+		name := e.name(m.Volume)
+		if c := e.cache.claim(name); c != nil && !slices.Contains(c.Spec.AccessModes, corev1.ReadWriteMany) {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+// together keeps all pods that mount a claim which one node at a time can have
+// on one node: elsewhere they would wait for it without end. It labels them for that.
+func together(held []string, labels map[string]string) *corev1.Affinity {
+	var terms []corev1.PodAffinityTerm
+	for _, name := range held {
+		key := labelVolume + name
+		labels[key] = ""
+		terms = append(terms, corev1.PodAffinityTerm{
+			TopologyKey: corev1.LabelHostname, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{key: ""}},
+		})
+	}
+	if terms == nil {
+		return nil
+	}
+	return &corev1.Affinity{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: terms}}
 }
 
 // resources: memory is guaranteed and enforced, processor time is a share.

@@ -36,9 +36,11 @@ func TestRender(t *testing.T) {
 	task.ID.Name = "env-2"
 	for name, objects := range map[string]func() ([]manifest, error){
 		"workload": func() ([]manifest, error) {
-			return e.render(newRecord(sample()), "127.0.0.1:5005/apps/app_01@sha256:00")
+			return e.render(newRecord(sample()), "127.0.0.1:5005/apps/app_01@sha256:00", []string{e.name(sample().Mounts[0].Volume)})
 		},
-		"task": func() ([]manifest, error) { return e.render(taskRecord(task), "127.0.0.1:5005/apps/app_01@sha256:00") },
+		"task": func() ([]manifest, error) {
+			return e.render(taskRecord(task), "127.0.0.1:5005/apps/app_01@sha256:00", nil)
+		},
 		"volume": func() ([]manifest, error) {
 			own, err := newManifest("persistentvolumeclaims", e.claim(engine.Volume{ID: sample().Mounts[0].Volume}))
 			if err != nil {
