@@ -1,4 +1,4 @@
-import { accessible, expect, test, url } from './fixtures';
+import { accessible, expect, test } from './fixtures';
 
 test('a token is shown once, and revoked', async ({ as }) => {
   const page = await as('alice', '/profile');
@@ -16,30 +16,8 @@ test('a token is shown once, and revoked', async ({ as }) => {
   await expect(page.getByRole('button', { name: 'Revoke pipeline' })).toHaveCount(0);
 });
 
-test('everything is reached by keyboard', async ({ as }) => {
-  const page = await as('bob');
-  await expect(page.getByRole('link', { name: 'Weather' })).toBeVisible();
-  await page.keyboard.press('Tab');
-  await expect(page.getByRole('link', { name: 'Skip to content' })).toBeFocused();
-  await page.getByRole('button', { name: 'Account of bob' }).focus();
-  await page.keyboard.press('Enter');
-  await expect(page.getByRole('menuitem', { name: 'Your profile' })).toBeVisible();
-  await page.getByRole('menuitem', { name: 'Your profile' }).press('Enter');
-  await expect(page).toHaveURL(url('/profile'));
-  await expect(page.getByRole('main')).toBeFocused();
-});
-
-test('on a phone the menu is a drawer', async ({ as }) => {
-  const page = await as('alice');
-  await page.setViewportSize({ width: 390, height: 844 });
-  await page.getByRole('button', { name: 'Menu' }).click();
-  await page.getByRole('dialog').getByRole('link', { name: 'Apps' }).click();
-  await expect(page).toHaveURL(url('/apps'));
-  expect(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth)).toBe(true);
-});
-
 test.describe('a password that is too short', () => {
-  test.use({ allowed: [/status of 422/] });
+  test.use({ allowed: /status of 422/ });
   test('is refused at its field', async ({ as }) => {
     const page = await as('carol', '/profile');
     await page.getByLabel('Present password').fill('carol-correct-horse');

@@ -1,0 +1,30 @@
+import { expect, test, url } from './fixtures';
+
+test.use({ viewport: { width: 390, height: 844 } });
+
+test('on a phone the menu is a drawer', async ({ as }) => {
+  const page = await as('alice');
+  await page.getByRole('button', { name: 'Menu' }).click();
+  await page.getByRole('dialog').getByRole('link', { name: 'Apps' }).click();
+  await expect(page).toHaveURL(url('/apps'));
+  await expect(page.getByRole('dialog')).toHaveCount(0);
+});
+
+const app = ['', '/deploys', '/logs', '/metrics', '/access', '/environment', '/processes', '/portal', '/settings'].map((tab) => `/apps/weather${tab}`);
+const admin = ['users', 'apps', 'environment', 'limits', 'branding', 'usage', 'audit', 'health'].map((section) => `/admin/${section}`);
+
+for (const [who, paths] of [
+  ['alice', ['/portal', '/apps', '/apps/new', '/apps/weather/compare?from=1&to=2', '/profile', ...app]],
+  ['admin', admin],
+] as const) {
+  test(`no page of ${who} is wider than a phone`, async ({ as }) => {
+    const page = await as(who, paths[0]);
+    for (const path of paths) {
+      await page.goto(url(path));
+      await expect(page.getByRole('heading', { level: 1 })).toBeVisible();
+      await expect(page.locator('.mantine-Skeleton-root')).toHaveCount(0);
+      const [wide, width] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+      expect(wide, `width of ${path}`).toBeLessThanOrEqual(width ?? 0);
+    }
+  });
+}
