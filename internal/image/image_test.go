@@ -358,6 +358,50 @@ func TestRemoveAndSweep(t *testing.T) {
 	r.pull(r.image("app_2", engine.Layer{Name: "env-1", At: "/env"})) // the layer and the base are there still
 }
 
+// TestNothingLeft: when an app is gone, its layers, its images and, after a
+// collection, their content are gone too.
+func TestNothingLeft(t *testing.T) {
+	r := newRig(t, image.Options{}).withBase()
+	ctx := t.Context()
+	r.image("app_1") // the base image and slipway-init
+	size := func() int64 {
+		t.Helper()
+		if err := r.Sweep(ctx, func(scope string) bool { return scope == "app_1" }, -time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		n, err := r.store.Size(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := size()
+	for _, n := range []string{"1", "2"} {
+		r.put("env-"+n, file{name: "a", body: "environment" + n})
+		r.put("src-"+n, file{name: "b", body: "source" + n})
+		r.image("app_2", engine.Layer{Name: "env-" + n, At: "/env"}, engine.Layer{Name: "src-" + n, At: "/app"})
+	}
+	with, err := r.store.Size(ctx)
+	if err != nil || with <= before {
+		t.Fatalf("%d bytes with an app, %d without: %v", with, before, err)
+	}
+	if err := r.RemoveScope(ctx, "app_2"); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []string{"env-1", "env-2", "src-1", "src-2"} {
+		if err := r.Remove(ctx, l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := size(); after != before {
+		t.Errorf("%d bytes are kept, %d before the app", after, before)
+	}
+	scopes, err := r.store.Below(ctx, image.AppsRepo)
+	if err != nil || !slices.Equal(scopes, []string{"app_1"}) {
+		t.Errorf("images of %q are left: %v", scopes, err)
+	}
+}
+
 // TestBytecode: Python takes the bytecode in an image as it is.
 func TestBytecode(t *testing.T) {
 	python := "/usr/bin/python3"

@@ -130,8 +130,18 @@ func (i *Images) note(ctx context.Context, l layer) error {
 	if err != nil {
 		return err
 	}
-	if _, err := i.opt.Store.PutManifest(ctx, LayersRepo, l.Name, string(types.OCIManifestSchema1), body); err != nil {
+	old, err := i.opt.Store.Manifest(ctx, LayersRepo, l.Name)
+	if err != nil && !errs.Is(err, errs.KindNotFound) {
 		return err
+	}
+	digest, err := i.opt.Store.PutManifest(ctx, LayersRepo, l.Name, string(types.OCIManifestSchema1), body)
+	if err != nil {
+		return err
+	}
+	if old.Digest != "" && old.Digest != digest { // packed anew, at another path
+		if err := i.opt.Store.Drop(ctx, LayersRepo, old.Digest); err != nil {
+			return err
+		}
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -193,7 +193,7 @@ once: when there is an administrator, people are made with "slipway admin users"
 			if err != nil && !errors.Is(err, io.EOF) {
 				return err
 			}
-			return bootstrap(cmd.Context(), platform.Folder(data).Run("admin.sock"), firstAdmin{name, strings.TrimRight(line, "\r\n")})
+			return bootstrap(cmd.Context(), platform.Folder(data), firstAdmin{name, strings.TrimRight(line, "\r\n")})
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "slipway-data", "the platform's data folder")
@@ -208,17 +208,23 @@ type firstAdmin struct {
 	Password string `json:"password"`
 }
 
-// bootstrap asks the core over a socket that only the platform's user can open.
-func bootstrap(ctx context.Context, socket string, admin firstAdmin) error {
+func bootstrap(ctx context.Context, data platform.Folder, admin firstAdmin) error {
 	body, err := json.Marshal(admin)
 	if err != nil {
 		return err
 	}
+	return askAdmin(ctx, data, "/bootstrap", body, nil)
+}
+
+// askAdmin asks the core over a socket that only the platform's user can open.
+// out, if any, takes the answer.
+func askAdmin(ctx context.Context, data platform.Folder, path string, body []byte, out any) error {
+	socket := data.Run("admin.sock")
 	c := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}
 	defer c.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://admin/bootstrap", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://admin"+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -227,12 +233,15 @@ func bootstrap(ctx context.Context, socket string, admin firstAdmin) error {
 		return errs.Wrap(err, errs.KindUnavailable, "no platform runs on this data folder: start it with `slipway up`")
 	}
 	defer res.Body.Close()
-	if res.StatusCode == http.StatusNoContent {
+	switch {
+	case res.StatusCode == http.StatusNoContent:
 		return nil
+	case res.StatusCode == http.StatusOK && out != nil:
+		return json.NewDecoder(res.Body).Decode(out)
 	}
 	var e wireError
 	if err := json.NewDecoder(res.Body).Decode(&e); err != nil {
-		return fmt.Errorf("bootstrap: %s", res.Status)
+		return fmt.Errorf("the platform answers %s", res.Status)
 	}
 	return &errs.Error{Kind: errs.ParseKind(e.Kind), Message: e.Message, Fields: e.Fields}
 }

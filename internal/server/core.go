@@ -24,6 +24,7 @@ import (
 	"slipway.dev/slipway/internal/control/apps"
 	"slipway.dev/slipway/internal/control/people"
 	setting "slipway.dev/slipway/internal/control/settings"
+	"slipway.dev/slipway/internal/image"
 	"slipway.dev/slipway/internal/link"
 	"slipway.dev/slipway/internal/pages"
 	"slipway.dev/slipway/internal/platform"
@@ -59,6 +60,7 @@ type core struct {
 
 	settings *setting.Service
 	registry *registry
+	images   *image.Images // of apps; nil where the engine needs none
 }
 
 // runCore is the core's process.
@@ -126,9 +128,7 @@ func (c *core) open(ctx context.Context) error {
 	c.apps = apps.New(apps.Options{
 		DB: c.db, Engine: c.engine, Build: buildWithTools{c.build}, Router: c.hub, Box: box, Hosts: c.hosts, Log: c.log.With("part", "apps"),
 		Data: c.data.Core(), PlatformPort: platformPort, Limits: apps.Limits{MemoryMB: c.cfg.AppMemoryMB, Silent: time.Duration(c.cfg.AppSilentSeconds) * time.Second},
-		Removed: func(ctx context.Context, name string) error {
-			return errors.Join(c.git.Remove(name), c.registry.store.Remove(ctx, name))
-		},
+		Removed: c.removed,
 	})
 	c.settings = &setting.Service{DB: c.db, Changed: c.apps.PlatformChanged, Brand: c.hub.SetBrand}
 	c.hub.OnUsage(c.apps.Record)

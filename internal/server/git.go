@@ -181,15 +181,20 @@ func (c *core) adminHandler() http.Handler {
 		} else {
 			_, err = c.people.Bootstrap(r.Context(), in.Name, secret.New(in.Password))
 		}
-		if err == nil {
-			w.WriteHeader(http.StatusNoContent)
+		if err != nil {
+			c.adminFailed(w, r, "bootstrap failed", err)
 			return
 		}
-		if errs.KindOf(err) == errs.KindInternal {
-			c.log.ErrorContext(r.Context(), "bootstrap failed", "error", err)
-		}
-		w.WriteHeader(http.StatusBadRequest)
-		_ = json.NewEncoder(w).Encode(wireError{errs.KindOf(err).String(), errs.Message(err), errs.FieldsOf(err)})
+		w.WriteHeader(http.StatusNoContent)
 	})
+	mux.HandleFunc("POST /collect", c.collectNow)
 	return mux
+}
+
+func (c *core) adminFailed(w http.ResponseWriter, r *http.Request, what string, err error) {
+	if errs.KindOf(err) == errs.KindInternal {
+		c.log.ErrorContext(r.Context(), what, "error", err)
+	}
+	w.WriteHeader(http.StatusBadRequest)
+	_ = json.NewEncoder(w).Encode(wireError{errs.KindOf(err).String(), errs.Message(err), errs.FieldsOf(err)}) // as above
 }

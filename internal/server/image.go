@@ -29,7 +29,7 @@ func imageCommand() *cobra.Command {
 		Use: "image", Short: "Make the images that Kubernetes needs, without Docker",
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	cmd.AddCommand(imageBase(), imagePlatform(), imageDatabase(), imagePush())
+	cmd.AddCommand(imageBase(), imagePlatform(), imageDatabase(), imagePush(), imageCollect())
 	return cmd
 }
 
@@ -181,6 +181,35 @@ internal authority.`,
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	_ = cmd.MarkFlagRequired("file")
 	_ = cmd.MarkFlagRequired("to")
+	return cmd
+}
+
+func imageCollect() *cobra.Command {
+	var data string
+	var grace time.Duration
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "collect", Short: "Give back the space of images that nothing uses, on the platform's own machine",
+		Long: `Give back the space of images that nothing uses: of deleted apps, of releases
+whose files are no longer kept, and of pushes that were cut off. The platform
+does it by itself a few times a day; this is for not waiting. Run it where the
+core's data folder is, on Kubernetes in the core's pod. A push that is under
+way for longer than --grace may have to be repeated.`,
+		Example: `  slipway image collect --data /srv/slipway
+  kubectl exec -n slipway deploy/slipway-core -- slipway image collect --data /var/lib/slipway`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var out collected
+			if err := askAdmin(cmd.Context(), platform.Folder(data), "/collect?grace="+grace.String(), nil, &out); err != nil {
+				return err
+			}
+			return say(cmd.OutOrStdout(), asJSON, out, "%d MB of images, %d MB before\n", out.After>>20, out.Before>>20)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&data, "data", "slipway-data", "the platform's data folder")
+	f.DurationVar(&grace, "grace", registryGrace, "keep what is younger: it may belong to a push under way")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 

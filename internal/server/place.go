@@ -161,6 +161,7 @@ func kubeEngine(ctx context.Context, c *core, log *slog.Logger) (runner, error) 
 	if err != nil {
 		return nil, err
 	}
+	c.images = images
 	e, err := kube.New(kube.Options{
 		Log: log, Images: images, Data: c.data.Engine(),
 		Namespace: k.AppsNamespace, Platform: k.Namespace, Links: map[string]string{platformLink: k.At(k.Ports.Platform)},

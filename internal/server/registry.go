@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/base/secret"
+	"slipway.dev/slipway/internal/build"
 	"slipway.dev/slipway/internal/image"
 	"slipway.dev/slipway/internal/platform"
 	"slipway.dev/slipway/internal/proto/oci"
@@ -18,6 +21,7 @@ import (
 // How often what nobody can reach is looked for, and how long a push may take
 // from its first content to its manifest.
 const (
+	registryFirst = 15 * time.Minute
 	registryEvery = 6 * time.Hour
 	registryGrace = 2 * time.Hour
 )
@@ -123,14 +127,72 @@ func (c *core) subjectActor(ctx context.Context, subject secret.String) (slipway
 	return slipway.Actor{User: &u}, err
 }
 
+// removed takes away what is kept of an app beside its rows: its repository,
+// the images that people pushed, and those that were made of its releases.
+func (c *core) removed(ctx context.Context, app slipway.App) error {
+	err := errors.Join(c.git.Remove(app.Name), c.registry.store.Remove(ctx, app.Name))
+	if c.images != nil {
+		err = errors.Join(err, c.images.RemoveScope(ctx, string(app.ID)))
+	}
+	return err
+}
+
 // collectImages gives back the space of images that nobody can reach any more.
 func (c *core) collectImages(ctx context.Context) error {
-	for {
-		if err := loop.Sleep(ctx, registryEvery); err != nil {
+	for wait := registryFirst; ; wait = registryEvery {
+		if err := loop.Sleep(ctx, wait); err != nil {
 			return nil //nolint:nilerr // the end
 		}
-		if err := c.registry.store.Collect(ctx, registryGrace); err != nil && ctx.Err() == nil {
+		if err := c.collect(ctx, registryGrace); err != nil && ctx.Err() == nil {
 			c.log.WarnContext(ctx, "old images could not be removed: tried again later", "error", err)
 		}
 	}
+}
+
+// collect removes images of apps that are no more, and content that nothing
+// leads to for longer than grace: a push brings the content first.
+func (c *core) collect(ctx context.Context, grace time.Duration) error {
+	if c.images == nil {
+		return c.registry.store.Collect(ctx, grace)
+	}
+	var unsure error
+	err := c.images.Sweep(ctx, func(scope string) bool {
+		there, err := c.apps.Exists(ctx, slipway.AppID(scope))
+		unsure = errors.Join(unsure, err)
+		return there || err != nil || scope == build.Scope
+	}, grace)
+	return errors.Join(err, unsure)
+}
+
+// collectNow is collect for the machine's administrator.
+func (c *core) collectNow(w http.ResponseWriter, r *http.Request) {
+	grace := registryGrace
+	var err error
+	if text := r.FormValue("grace"); text != "" {
+		if grace, err = time.ParseDuration(text); err != nil {
+			err = errs.Wrap(err, errs.KindInvalid, "grace is a time such as 2h")
+		}
+	}
+	var before, after int64
+	if err == nil {
+		before, err = c.registry.store.Size(r.Context())
+	}
+	if err == nil {
+		err = c.collect(r.Context(), grace)
+	}
+	if err == nil {
+		after, err = c.registry.store.Size(r.Context())
+	}
+	if err != nil {
+		c.adminFailed(w, r, "images could not be collected", err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(collected{before, after}) // the one who asked may have gone
+}
+
+// collected is what a collection of images left, in bytes.
+type collected struct {
+	Before int64 `json:"before"`
+	After  int64 `json:"after"`
 }

@@ -58,7 +58,7 @@ type Options struct {
 	Now          func() time.Time // nil = time.Now
 	PlatformPort int              // loopback port inside that leads to the platform; 0 = none
 	Limits       Limits
-	Removed      func(ctx context.Context, name string) error // called when an app is deleted, such as for its repository; repeated until nil
+	Removed      func(ctx context.Context, app slipway.App) error // called when an app is deleted, such as for its repository; repeated until nil
 }
 
 // Limits of apps and of the loop. Zero fields have the given defaults.

@@ -92,7 +92,7 @@ func (a *appLoop) takeApart(ctx context.Context, w wanted, snap engine.Snapshot)
 		}
 	}
 	if s.Removed != nil {
-		if err := s.Removed(ctx, w.app.Name); err != nil {
+		if err := s.Removed(ctx, w.app.App); err != nil {
 			return err
 		}
 	}
@@ -111,6 +111,18 @@ func (a *appLoop) takeApart(ctx context.Context, w wanted, snap engine.Snapshot)
 	s.index.changed()
 	a.gone()
 	return s.dropUnused(ctx, layers)
+}
+
+// Exists reports whether there is an app of that id, be it one that is being deleted.
+func (s *Service) Exists(ctx context.Context, id slipway.AppID) (bool, error) {
+	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		_, err := tx.App(id)
+		return err
+	})
+	if errs.Is(err, errs.KindNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // gone ends the loop. It is called by a pass.

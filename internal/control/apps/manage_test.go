@@ -249,8 +249,8 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	var removed []string
-	r.opt.Removed = func(_ context.Context, name string) error {
-		removed = append(removed, name)
+	r.opt.Removed = func(_ context.Context, app slipway.App) error {
+		removed = append(removed, app.Name)
 		return nil
 	}
 	r.start()

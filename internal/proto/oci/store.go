@@ -297,6 +297,22 @@ func (s *Store) Untag(ctx context.Context, repo, tag string) error {
 	if err := r.Tags(ctx).Untag(ctx, tag); err != nil {
 		return err
 	}
+	return drop(ctx, r, desc)
+}
+
+// Drop removes a manifest that no tag leads to any more. What is not there, or
+// has a tag, stays as it is.
+func (s *Store) Drop(ctx context.Context, repo, dgst string) error {
+	s.sweep.RLock()
+	defer s.sweep.RUnlock()
+	r, err := s.repo(ctx, repo)
+	if err != nil {
+		return err
+	}
+	return drop(ctx, r, v1.Descriptor{Digest: digest.Digest(dgst)})
+}
+
+func drop(ctx context.Context, r distribution.Repository, desc v1.Descriptor) error {
 	others, err := r.Tags(ctx).Lookup(ctx, desc)
 	if err != nil || len(others) > 0 {
 		return err
@@ -363,6 +379,20 @@ func (s *Store) Usage(ctx context.Context, prefix string) (int64, error) {
 				return err
 			}
 			total += b.Size()
+		}
+		return nil
+	})
+	if err = found(err, "nothing there"); errs.Is(err, errs.KindNotFound) {
+		return 0, nil
+	}
+	return total, err
+}
+
+// Size counts the bytes of all content, whoever uses it.
+func (s *Store) Size(ctx context.Context) (total int64, err error) {
+	err = s.driver.Walk(ctx, path.Join(root, "blobs"), func(f driver.FileInfo) error {
+		if !f.IsDir() {
+			total += f.Size()
 		}
 		return nil
 	})
