@@ -35,7 +35,7 @@ demo-check: build ## the same on free ports with a headless browser, then tear d
 build: $(INIT) $(WEB) ## bin/slipway, with the web UI, and bin/demo
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/slipway ./test/demo
 
-$(INIT): $(wildcard cmd/slipway-init/*.go internal/engine/inside/*.go internal/base/loop/*.go internal/base/dial/*.go) go.mod
+$(INIT): $(wildcard cmd/slipway-init/*.go internal/engine/files/*.go internal/engine/inside/*.go internal/base/*/*.go) go.mod
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@ ./cmd/slipway-init
 
 # What the web UI is built with; Node itself comes from this machine or from PyPI.

@@ -21,10 +21,11 @@ var imports = map[string][]string{
 	"":                          {"internal/base/errs"},
 	"client":                    {},
 	"cmd/slipway":               {"internal/cli", "internal/server"},
-	"cmd/slipway-init":          {"internal/engine/inside"}, // and no third party: it is in every sandbox
+	"cmd/slipway-init":          {"internal/engine/files", "internal/engine/inside"}, // and no third party: it is in every sandbox
 	"internal/session":          {"internal/link"},
 	"internal/engine":           {},
-	"internal/engine/fake":      {"internal/engine"},
+	"internal/engine/fake":      {"internal/engine", "internal/engine/files"},
+	"internal/engine/files":     {},
 	"internal/engine/inside":    {},
 	"internal/engine/initbin":   {},
 	"internal/engine/logfile":   {"internal/engine", "internal/engine/inside"},
@@ -44,7 +45,7 @@ var imports = map[string][]string{
 	"internal/gateway":          {"internal/link", "internal/session"},
 	"internal/control/access":   {},
 	"internal/control/people":   {"internal/control/access", "internal/link", "internal/session", "internal/store"},
-	"internal/control/apps":     {"internal/build", "internal/control/access", "internal/engine", "internal/link", "internal/plan", "internal/store"},
+	"internal/control/apps":     {"internal/build", "internal/control/access", "internal/engine", "internal/engine/files", "internal/link", "internal/plan", "internal/store"},
 	"internal/control/settings": {"internal/control/access", "internal/store"},
 	"internal/pages":            {"internal/control/apps", "internal/control/people", "internal/control/access", "internal/session", "internal/web"},
 	"internal/web":              {},

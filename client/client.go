@@ -126,6 +126,7 @@ type call struct {
 	query        url.Values
 	in           any       // encoded as JSON
 	body         io.Reader // sent as it is
+	size         int64     // of body; 0 or less = not known, unless the body tells
 	contentType  string    // of body
 	key          string    // Idempotency-Key
 	accept       string
@@ -166,6 +167,9 @@ func (c *Client) send(ctx context.Context, r call) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, r.method, target, body)
 	if err != nil {
 		return nil, err
+	}
+	if r.body != nil && r.size > 0 {
+		req.ContentLength = r.size
 	}
 	accept := r.accept
 	if accept == "" {

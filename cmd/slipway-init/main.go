@@ -10,6 +10,9 @@
 // In a pod (slipway-init pod) the kubelet restarts it and keeps the output. There
 // it also asks whether a task may begin, hands over what a task keeps, and
 // makes an app that listens on the loopback only reachable at the pod's address.
+//
+// Beside either (slipway-init files) it shows and changes the files of a folder,
+// as the app's user.
 package main
 
 import (
@@ -17,6 +20,7 @@ import (
 	"os"
 	"strconv"
 
+	"slipway.dev/slipway/internal/engine/files"
 	"slipway.dev/slipway/internal/engine/inside"
 )
 
@@ -28,6 +32,9 @@ func main() {
 		}
 		fmt.Fprintln(os.Stderr, "slipway:", child(uid, os.Args[3], os.Args[4:]))
 		os.Exit(127)
+	}
+	if len(os.Args) > 1 && os.Args[1] == files.Verb {
+		os.Exit(files.Serve(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	if len(os.Args) > 1 {
 		if fn := podVerbs[os.Args[1]]; fn != nil {

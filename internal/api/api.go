@@ -40,6 +40,7 @@ type Options struct {
 	Hosts     slipway.Hosts
 	Version   string // of the platform
 	MaxUpload int64  // bytes of an uploaded archive as it comes; 0 = 200 MB
+	MaxFile   int64  // bytes of a file that is sent into an app's ~/mount; 0 = 4 GiB
 	Log       *slog.Logger
 }
 
@@ -72,6 +73,9 @@ func Spec() ([]byte, error) {
 func build(o Options) (*server, http.Handler) {
 	if o.MaxUpload == 0 {
 		o.MaxUpload = maxUpload
+	}
+	if o.MaxFile == 0 {
+		o.MaxFile = maxFile
 	}
 	s := &server{Options: o, answers: newAnswers(time.Now)}
 	mux := http.NewServeMux()
@@ -117,6 +121,7 @@ func (s *server) routes() {
 	s.envRoutes()
 	s.deployRoutes()
 	s.processRoutes()
+	s.fileRoutes()
 	s.statusRoutes()
 	s.portalRoutes()
 	s.sharingRoutes()

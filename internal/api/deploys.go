@@ -208,7 +208,8 @@ func (s *server) upload(ctx context.Context, in *uploadIn) (*body[slipway.Deploy
 	if err := s.Apps.MayDeploy(ctx, in.Name); err != nil { // before 200 MB are read
 		return nil, err
 	}
-	tar, err := unpacked(&limited{r: in.stream, left: s.MaxUpload, limit: s.MaxUpload}, in.Type)
+	tooLarge := errs.Invalid("the archive is larger than %d MB: leave out what the app does not need, with .gitignore", s.MaxUpload>>20)
+	tar, err := unpacked(&limited{r: in.stream, left: s.MaxUpload, over: tooLarge}, in.Type)
 	if err != nil {
 		return nil, err
 	}
@@ -248,10 +249,11 @@ func unpacked(r io.Reader, contentType string) (io.Reader, error) {
 	return z, nil
 }
 
-// limited reads at most so many bytes, and says so when there are more.
+// limited reads at most so many bytes; when there are more, its error is over.
 type limited struct {
-	r           io.Reader
-	left, limit int64
+	r    io.Reader
+	left int64
+	over error
 }
 
 func (l *limited) Read(p []byte) (int, error) {
@@ -259,7 +261,7 @@ func (l *limited) Read(p []byte) (int, error) {
 		if n, err := l.r.Read(make([]byte, 1)); n == 0 {
 			return 0, err
 		}
-		return 0, errs.Invalid("the archive is larger than %d MB: leave out what the app does not need, with .gitignore", l.limit>>20)
+		return 0, l.over
 	}
 	n, err := l.r.Read(p[:min(int64(len(p)), l.left)])
 	l.left -= int64(n)

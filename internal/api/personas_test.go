@@ -105,6 +105,15 @@ var requests = []request{
 	{"follow-logs", access.ReadApp, "GET", "/v1/apps/{app}/logs/stream", "", 0},
 }
 
+// Rows of files in ~/mount; what changes them is asked of an app of which nothing runs.
+var fileRequests = []request{
+	{"list-files", access.ReadApp, "GET", "/v1/apps/{app}/files", "", 0},
+	{"get-file", access.ReadApp, "GET", "/v1/apps/{app}/files/content?path=none", "", 404},
+	{"put-file", access.ManageApp, "PUT", "/v1/apps/{app}/files/content?path=a", `{}`, 409},
+	{"create-folder", access.ManageApp, "POST", "/v1/apps/{app}/files/folders", `{"path":"a"}`, 409},
+	{"delete-file", access.ManageApp, "DELETE", "/v1/apps/{app}/files?path=a", "", 409},
+}
+
 // Rows of what pages ask for.
 var pageRequests = []request{
 	{"get-portal", "signed-in", "GET", "/v1/portal", "", 0},
@@ -154,7 +163,7 @@ func TestPersonas(t *testing.T) {
 	}
 	asked := map[string]bool{}
 	shop, dep := shared(t, r, "shop", true)
-	for i, row := range slices.Concat(requests, pageRequests) {
+	for i, row := range slices.Concat(requests, fileRequests, pageRequests) {
 		asked[row.op] = true
 		if routes[row.op] == "" {
 			t.Errorf("%s is not a route of the API", row.op)

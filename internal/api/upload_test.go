@@ -43,7 +43,7 @@ func TestUnpacked(t *testing.T) {
 func TestLimited(t *testing.T) {
 	t.Parallel()
 	read := func(n int) error {
-		_, err := io.Copy(io.Discard, &limited{r: strings.NewReader(strings.Repeat("x", n)), left: 100, limit: 100})
+		_, err := io.Copy(io.Discard, &limited{r: strings.NewReader(strings.Repeat("x", n)), left: 100, over: errs.Invalid("too large")})
 		return err
 	}
 	if err := read(100); err != nil {

@@ -281,6 +281,11 @@ type LogReader interface {
 	io.Closer
 }
 
+// Init as Args[0] of an Exec is the platform's own program, which is in every
+// replica, whatever else is: files.Verb and what else it can do. It sees volumes
+// where the workload has them.
+const Init = "slipway-init"
+
 // Command for Exec, run in /app with the replica's environment.
 type Command struct {
 	Args []string

@@ -46,6 +46,9 @@ type Rig struct {
 // SetParts says how the parts of the platform are that the core reports.
 func (r *Rig) SetParts(parts ...client.Part) { r.parts.Store(&parts) }
 
+// MaxFile is how many bytes of a file may be sent.
+const MaxFile = 1 << 20
+
 // Log keeps what was logged.
 type Log struct {
 	mu  sync.Mutex
@@ -112,7 +115,7 @@ func New(t testing.TB) *Rig {
 	group := loop.New(context.WithoutCancel(t.Context()), log)
 	group.Go("apps", r.Apps.Run)
 	s := httptest.NewServer(api.New(api.Options{
-		Apps: r.Apps, People: r.People, Settings: &settings.Service{DB: db, Changed: r.Apps.PlatformChanged}, Engine: r.Engine, Source: builder, Hosts: r.Hosts, Version: "test", MaxUpload: 1 << 20, Log: log,
+		Apps: r.Apps, People: r.People, Settings: &settings.Service{DB: db, Changed: r.Apps.PlatformChanged}, Engine: r.Engine, Source: builder, Hosts: r.Hosts, Version: "test", MaxUpload: 1 << 20, MaxFile: MaxFile, Log: log,
 		Health: func(context.Context) []client.Part { return *r.parts.Load() },
 	}))
 	r.URL = s.URL

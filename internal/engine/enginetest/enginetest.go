@@ -123,6 +123,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"StubbornProgramIsKilled", false, stubborn},
 		{"Logs", false, logs},
 		{"Exec", true, execs},
+		{"Files", false, mounted},
 		{"ReopenObservesTheSame", false, reopen},
 		{"RemovalSurvivesReopen", false, removalSurvives},
 		{"OutOfMemory", true, outOfMemory},

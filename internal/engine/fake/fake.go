@@ -7,6 +7,7 @@ package fake
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -92,6 +93,7 @@ type Engine struct {
 type volume struct {
 	vol  engine.Volume
 	file *File
+	dir  string // of what engine.Init sees and keeps; empty until it does
 }
 
 type object struct {
@@ -123,7 +125,13 @@ func New(opt Options) *Engine {
 }
 
 // Close ends all programs.
-func (e *Engine) Close() error { return e.group.Stop() }
+func (e *Engine) Close() error {
+	err := e.group.Stop()
+	for _, v := range e.volumes {
+		err = errors.Join(err, v.drop())
+	}
+	return err
+}
 
 // SetProgram changes what starts from now on.
 func (e *Engine) SetProgram(p Program) {
@@ -351,8 +359,12 @@ func (e *Engine) Remove(ctx context.Context, ref engine.Ref) error {
 				}
 			}
 		}
+		var err error
+		if v := e.volumes[ref]; v != nil {
+			err = v.drop()
+		}
 		delete(e.volumes, ref)
-		return nil
+		return err
 	}
 	ob := e.objects[ref]
 	if ob != nil {

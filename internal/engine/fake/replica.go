@@ -227,22 +227,6 @@ func (e *Engine) Print(id engine.ReplicaRef, text string) error {
 	return nil
 }
 
-// Exec implements engine.Engine: the fake prints the command.
-func (e *Engine) Exec(_ context.Context, id engine.ReplicaRef, c engine.Command, s engine.Streams) (engine.Exit, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	ob := e.objects[id.Ref]
-	if ob == nil || ob.replicas[id.Index] == nil {
-		return engine.Exit{}, errs.NotFound("there is no replica %d of %s", id.Index, id.Ref)
-	}
-	if s.Out != nil {
-		if _, err := io.WriteString(s.Out, strings.Join(c.Args, " ")+"\n"); err != nil {
-			return engine.Exit{}, err
-		}
-	}
-	return engine.Exit{At: time.Now().UTC()}, nil
-}
-
 // Usage implements engine.Engine with made-up numbers.
 func (e *Engine) Usage(context.Context) ([]engine.Usage, error) {
 	e.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -41,7 +42,11 @@ func (e *Engine) Exec(ctx context.Context, id engine.ReplicaRef, c engine.Comman
 		}
 		args = append(args, "-env", file)
 	}
-	code, err := e.run(ctx, p, append(args, c.Args...), c.TTY, s)
+	what := slices.Clone(c.Args)
+	if what[0] == engine.Init {
+		what[0] = InitPath
+	}
+	code, err := e.run(ctx, p, append(args, what...), c.TTY, s)
 	exit := engine.Exit{Code: code, At: time.Now().UTC()}
 	if code > 128 {
 		exit.Signal = code - 128

@@ -18,6 +18,9 @@ import (
 const (
 	home     = "/home/app"
 	hostname = "app"
+	// Where programs may run the init. Its other place is in the private folder,
+	// which they cannot enter.
+	initAt = "/run/" + engine.Init
 )
 
 // bundle writes everything that runc and the init need to start a replica.
@@ -120,7 +123,8 @@ func (e *Engine) mounts(rec record, r *replica) ([]specs.Mount, error) {
 	ms = append(ms, bind(r.path("tmp"), "/tmp", false),
 		bind(r.path("home"), home, false),
 		bind(r.path(privDir), inside.Dir, false, "noexec"),
-		bind(e.init, filepath.Join(inside.Dir, inside.InitFile), true))
+		bind(e.init, filepath.Join(inside.Dir, inside.InitFile), true),
+		bind(e.init, initAt, true))
 	if e.cg.has["memory"] {
 		ms = append(ms, bind(e.cg.parent("memory"), filepath.Join(inside.Dir, inside.Cgroup), true))
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -44,7 +45,7 @@ func (e *Engine) Exec(ctx context.Context, id engine.ReplicaRef, c engine.Comman
 	}
 	rec.Env = append(slices.Clone(rec.Env), more...)
 	p := specs.Process{
-		Args: c.Args, Env: environment(rec), Cwd: "/app", Terminal: c.TTY, NoNewPrivileges: true,
+		Args: e.words(rec, c.Args), Env: environment(rec), Cwd: "/app", Terminal: c.TTY, NoNewPrivileges: true,
 		User:         specs.User{UID: uint32(rec.UID), GID: uint32(rec.UID)},
 		Capabilities: &specs.LinuxCapabilities{},
 	}
@@ -66,6 +67,29 @@ func (e *Engine) Exec(ctx context.Context, id engine.ReplicaRef, c engine.Comman
 		return exit, nil
 	}
 	return exit, err
+}
+
+// words are the arguments as they are where the program runs.
+func (e *Engine) words(rec record, args []string) []string {
+	if args[0] != engine.Init {
+		return args
+	}
+	args = slices.Clone(args)
+	args[0] = initAt
+	if !e.plain {
+		return args
+	}
+	args[0] = e.init
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i, a := range args {
+		for _, m := range rec.Mounts {
+			if v := e.volumes[m.Volume]; v != nil && a == m.Path {
+				args[i] = filepath.Join(v.dir, "data")
+			}
+		}
+	}
+	return args
 }
 
 // execIO hands runc the ends of pipes or of a terminal.
