@@ -78,9 +78,20 @@ func (s *Service) changeFiles(ctx context.Context, name, what, path string, fn f
 // same one.
 func (s *Service) mount(ctx context.Context, v access.Verb, name string) (files.Mount, error) {
 	var app store.App
-	if err := s.view(ctx, v, name, func(_ *store.Tx, a store.App) error {
+	if err := s.view(ctx, v, name, func(tx *store.Tx, a store.App) error {
 		app = a
-		return nil
+		if a.Current == 0 {
+			return nil
+		}
+		r, err := tx.Release(a.ID, a.Current)
+		if err != nil {
+			return err
+		}
+		sp, err := s.openSpec(&r)
+		if err == nil && sp.NoMount {
+			err = errs.Conflict("the app has no ~/mount: ask for it with mount = true below [slipway] in project.toml, and deploy it again")
+		}
+		return err
 	}); err != nil {
 		return files.Mount{}, err
 	}

@@ -50,6 +50,9 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	root, err := os.OpenRoot(args[1])
+	if errors.Is(err, fs.ErrNotExist) {
+		return errs.Wrap(err, errs.KindConflict, "the app has no such folder")
+	}
 	if err != nil {
 		return explain(err, "")
 	}
