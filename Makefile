@@ -76,15 +76,17 @@ cluster-up: cluster ## a real Kubernetes with two nodes on this machine; CLUSTER
 cluster-down: cluster ## end it and remove all that it made
 	bin/cluster --dir "$(CLUSTER)" down
 
-test-cluster: build cluster ## what must work on a real Kubernetes: parts, and the stories of one machine; the cluster stays up
+test-cluster: build cluster ## what must work on a real Kubernetes: parts, and the stories of one machine; it ends the cluster that it starts
 	@./tools/setup test
-	bin/cluster --dir "$(CLUSTER)" up
+	@$(on-cluster); \
 	SLIPWAY_TEST_CLUSTER="$(or $(CLUSTER),1)" $(GO_TOOL) gotestsum --format testname -- -race -timeout 40m -p 1 -count=1 ./test/cluster/... ./internal/engine/kube ./test/installed ./test/e2e
 
-bench-cluster: build cluster ## measure on a real Kubernetes: pushes, and what viewers see of changes and faults
+# A cluster that runs is used and stays.
+on-cluster = bin/cluster --dir "$(CLUSTER)" kubectl get nodes >/dev/null 2>&1 || { trap 'bin/cluster --dir "$(CLUSTER)" down' EXIT; bin/cluster --dir "$(CLUSTER)" up; }
+
+bench-cluster: build cluster ## measure on a real Kubernetes, into bench/cluster/README.md: pushes, what viewers see of changes and faults
 	@./tools/setup test
-	bin/cluster --dir "$(CLUSTER)" up
-	go run ./bench/cluster --cluster "$(CLUSTER)"
+	@$(on-cluster); go run ./bench/cluster --cluster "$(CLUSTER)"
 
 lint: $(INIT) ## format, vet, linters, tidiness, known vulnerabilities
 	go mod tidy -diff

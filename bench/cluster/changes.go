@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/test/rig"
 )
 
@@ -18,34 +19,39 @@ func (b *bench) changes(ctx context.Context) error {
 		name string
 		do   func(context.Context) error
 	}{
-		{"a deploy", func(ctx context.Context) error {
+		{"a change is deployed", func(ctx context.Context) error {
 			_, err := b.push(ctx)
 			return err
 		}},
-		{"a rollback", func(ctx context.Context) error {
+		{"it is rolled back", func(ctx context.Context) error {
 			if err := b.slipway(ctx, "rollback", app, "1"); err != nil {
 				return err
 			}
 			return b.shows(ctx, "0")
 		}},
-		{"scale to 3", func(ctx context.Context) error { return b.scale(ctx, 3) }},
-		{"scale to 2", func(ctx context.Context) error { return b.scale(ctx, 2) }},
-		{"the core restarted", func(ctx context.Context) error { return b.restart(ctx, "slipway-core") }},
-		{"the gateways restarted", func(ctx context.Context) error { return b.restart(ctx, "slipway-gateway") }},
-		{"a gateway deleted", b.deleteGateway},
-		{"a node drained", b.drain},
-		{"the core killed", func(ctx context.Context) error { return b.kill(ctx, "core") }},
-		{"a gateway killed", func(ctx context.Context) error { return b.kill(ctx, "gateway") }},
+		{"the app grows to 3 replicas", func(ctx context.Context) error { return b.scale(ctx, 3) }},
+		{"the app shrinks to 2", func(ctx context.Context) error { return b.scale(ctx, 2) }},
+		{"the core restarts", func(ctx context.Context) error { return b.restart(ctx, "slipway-core") }},
+		{"the gateways restart", func(ctx context.Context) error { return b.restart(ctx, "slipway-gateway") }},
+		{"a gateway is deleted", b.deleteGateway},
+		{"a node is drained", b.drain},
+		{"the core is killed", func(ctx context.Context) error { return b.kill(ctx, "core") }},
+		{"a gateway is killed", func(ctx context.Context) error { return b.kill(ctx, "gateway") }},
 	} {
-		load := rig.StartLoad(ctx, b.viewer, b.url(), rps)
+		load, began := rig.StartLoad(ctx, b.viewer, b.url(), rps), time.Now()
 		err := c.do(ctx)
+		if err == nil { // what comes just after is seen too
+			err = loop.Sleep(ctx, 2*time.Second)
+		}
+		took := time.Since(began)
 		failed := load.Stop()
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		verdict(fmt.Sprintf("failed at %d/s: %s", rps, c.name), fmt.Sprintf("%d of %d", load.Failed.Load(), load.Sent.Load()), "0", failed == nil)
+		b.measure("failed while "+c.name, fmt.Sprintf("%d of %d in %s: %.0f/s", load.Failed.Load(), load.Sent.Load(), seconds(took), float64(load.Sent.Load())/took.Seconds()),
+			fmt.Sprintf("0 at %d/s", rps), failed == nil)
 		if failed != nil {
-			fmt.Fprintf(os.Stdout, "    %.200s\n", failed)
+			fmt.Fprintf(os.Stdout, "    %.300s\n", failed)
 		}
 	}
 	return nil

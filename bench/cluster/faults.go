@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -41,14 +40,28 @@ func (b *bench) ask(ctx context.Context, url string) (string, error) {
 // watch asks for the app and for the API, ten times a second each, while a
 // fault is there, and keeps what a viewer sees.
 type watch struct {
-	mu            sync.Mutex
-	asked, failed map[string]int
-	first         map[string]string
-	slowest       map[string]time.Duration
+	mu   sync.Mutex
+	seen map[string]*seen
+}
+
+// seen is what who asks for one thing gets.
+type seen struct {
+	asked, failed int
+	first         string        // what went wrong first
+	from, to      time.Time     // between these some asked in vain
+	slowest       time.Duration // answer that was none the less good
+}
+
+func (s *seen) String() string {
+	out := fmt.Sprintf("all %d answered, slowest %s", s.asked, seconds(s.slowest))
+	if s.failed > 0 {
+		out = fmt.Sprintf("%d of %d failed, within %s (%.100s)", s.failed, s.asked, seconds(s.to.Sub(s.from)), strings.Join(strings.Fields(s.first), " "))
+	}
+	return strings.ReplaceAll(out, "|", "/")
 }
 
 func (b *bench) watch(ctx context.Context, during func(context.Context) error) (*watch, error) {
-	w := &watch{asked: map[string]int{}, failed: map[string]int{}, first: map[string]string{}, slowest: map[string]time.Duration{}}
+	w := &watch{seen: map[string]*seen{"app": {}, "API": {}}}
 	watching, stop := context.WithCancel(ctx)
 	err := loop.Run(ctx, func(ctx context.Context) error {
 		defer stop()
@@ -69,12 +82,15 @@ func (b *bench) asking(watching context.Context, w *watch, what string, ask func
 			began := time.Now()
 			err := ask(ctx)
 			w.mu.Lock()
-			w.asked[what]++
-			w.slowest[what] = max(w.slowest[what], time.Since(began))
-			if err != nil {
-				if w.failed[what]++; w.first[what] == "" {
-					w.first[what] = err.Error()
+			s := w.seen[what]
+			s.asked++
+			if err == nil {
+				s.slowest = max(s.slowest, time.Since(began))
+			} else {
+				if s.failed++; s.failed == 1 {
+					s.first, s.from = err.Error(), began
 				}
+				s.to = time.Now()
 			}
 			w.mu.Unlock()
 		}
@@ -82,33 +98,20 @@ func (b *bench) asking(watching context.Context, w *watch, what string, ask func
 	}
 }
 
-func (w *watch) String() string {
-	var out []string
-	for _, what := range []string{"app", "API"} {
-		s := fmt.Sprintf("%s: %d of %d failed, slowest %s", what, w.failed[what], w.asked[what], seconds(w.slowest[what]))
-		if w.first[what] != "" {
-			s += fmt.Sprintf(" (%.120s)", w.first[what])
-		}
-		out = append(out, s)
-	}
-	return strings.Join(out, "; ")
-}
-
-// fault prints a row: what happens, what a viewer sees, how long until all is
-// as it was.
+// fault adds a row: what happens, what a viewer sees, how long until all is as
+// it was.
 func (b *bench) fault(ctx context.Context, name string, do func(context.Context) error) error {
 	began := time.Now()
 	w, err := b.watch(ctx, do)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	fmt.Fprintf(os.Stdout, "| %s | %s | %s |\n", name, w, seconds(time.Since(began)))
+	b.report.fault(name, w.seen["app"].String(), w.seen["API"].String(), seconds(time.Since(began)))
 	return nil
 }
 
 // faults are those that only this installation feels.
 func (b *bench) faults(ctx context.Context) error {
-	fmt.Fprintln(os.Stdout, "| fault | what a viewer sees | all as before after |\n|---|---|---|")
 	for _, at := range []slipway.DeployState{
 		slipway.DeployQueued, slipway.DeployDetecting, slipway.DeployStarting, slipway.DeployChecking, slipway.DeploySwitching, slipway.DeployDraining,
 	} {
@@ -139,7 +142,7 @@ var states = []slipway.DeployState{
 // killedAt pushes and kills the core as soon as the deploy is in a state, or
 // beyond it when it was left before anyone could see it.
 func (b *bench) killedAt(ctx context.Context, at slipway.DeployState) error {
-	var seen slipway.DeployState
+	var now slipway.DeployState
 	before, err := b.api.Deploys(ctx, app, 1)
 	if err != nil {
 		return err
@@ -158,9 +161,9 @@ func (b *bench) killedAt(ctx context.Context, at slipway.DeployState) error {
 				if err != nil {
 					return err
 				}
-				seen = list[0].State
-				if list[0].ID == before[0].ID || slices.Index(states, seen) < slices.Index(states, at) {
-					return fmt.Errorf("the deploy is %s", seen)
+				now = list[0].State
+				if list[0].ID == before[0].ID || slices.Index(states, now) < slices.Index(states, at) {
+					return fmt.Errorf("the deploy is %s", now)
 				}
 				return nil
 			})
@@ -177,7 +180,7 @@ func (b *bench) killedAt(ctx context.Context, at slipway.DeployState) error {
 	if err != nil {
 		return fmt.Errorf("core killed at %s: %w", at, err)
 	}
-	fmt.Fprintf(os.Stdout, "| core killed when a deploy was %s | %s | %s |\n", seen, w, seconds(time.Since(began)))
+	b.report.fault(fmt.Sprintf("core killed when a deploy was %s", now), w.seen["app"].String(), w.seen["API"].String(), seconds(time.Since(began)))
 	return nil
 }
 
@@ -231,11 +234,24 @@ func (b *bench) away(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	return b.fault(ctx, "kubelet killed, back after a second", func(ctx context.Context) error {
+	if err := b.fault(ctx, "kubelet killed, back after a second", func(ctx context.Context) error {
 		if err := c.Kill(ctx, "n2", "kubelet"); err != nil {
 			return err
 		}
 		_, err := b.push(ctx)
+		return errors.Join(err, b.p.Ready(ctx))
+	}); err != nil {
+		return err
+	}
+	return b.fault(ctx, "kubelet of a node away for 90 s: the node is not ready", func(ctx context.Context) error {
+		if err := c.Stop(ctx, "n2", "kubelet"); err != nil {
+			return err
+		}
+		err := loop.Sleep(ctx, 90*time.Second)
+		if err := errors.Join(err, c.Start(context.WithoutCancel(ctx), "n2", "kubelet")); err != nil {
+			return err
+		}
+		_, err = b.push(ctx)
 		return errors.Join(err, b.p.Ready(ctx))
 	})
 }
