@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
+	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/engine"
 	"slipway.dev/slipway/internal/engine/enginetest"
 	"slipway.dev/slipway/internal/engine/kube"
@@ -204,7 +205,13 @@ func TestKilledBetweenAnyTwoWrites(t *testing.T) {
 	w.Replicas = 0
 	whole := func() bool { n := l.parts(t, w.ID); return n == 0 || n == 4 }
 	for n := range 6 {
-		during(n, func() error { return h.Engine.Apply(t.Context(), w) })
+		during(n, func() (err error) {
+			enginetest.Await(t, "what the last turn removed is gone", func() bool {
+				err = h.Engine.Apply(t.Context(), w)
+				return !errs.Is(err, errs.KindConflict)
+			})
+			return err
+		})
 		enginetest.Await(t, "the workload is whole or not there", whole)
 		apply(t, h.Engine, w)
 		during(n, func() error { return h.Engine.Remove(t.Context(), w.ID) })
