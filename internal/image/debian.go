@@ -15,8 +15,10 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/loop"
 )
 
 // packages are what the base image has beside Debian's minimum. git is for the
@@ -53,8 +55,14 @@ func DebianLayer(ctx context.Context, d Debian) (string, error) {
 	want := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(packages), d.Packages...))))
 	sum := sha256.Sum256([]byte(strings.Join(append([]string{debianForm, d.Mirror, d.Suite, runtime.GOARCH}, want...), "\n")))
 	file := filepath.Join(d.Cache, d.Suite+"-"+hex.EncodeToString(sum[:8])+".tar.gz")
-	if _, err := os.Stat(file); err == nil && !d.Again {
-		fmt.Fprintf(d.Progress, "Debian %s is in %s\n", d.Suite, d.Cache)
+	there := func() bool {
+		_, err := os.Stat(file)
+		if err == nil && !d.Again {
+			fmt.Fprintf(d.Progress, "Debian %s is in %s\n", d.Suite, d.Cache)
+		}
+		return err == nil && !d.Again
+	}
+	if there() {
 		return file, nil
 	}
 	if os.Geteuid() != 0 {
@@ -65,6 +73,14 @@ func DebianLayer(ctx context.Context, d Debian) (string, error) {
 	}
 	if err := os.MkdirAll(d.Cache, 0o755); err != nil {
 		return "", err
+	}
+	unlock, err := lock(ctx, file+".lock")
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if there() { // another has made it meanwhile
+		return file, nil
 	}
 	work, err := os.MkdirTemp(d.Cache, ".new-*")
 	if err != nil {
@@ -80,6 +96,27 @@ func DebianLayer(ctx context.Context, d Debian) (string, error) {
 		return "", err
 	}
 	return file, os.Rename(made, file)
+}
+
+// lock waits for the file's lock, which ends with the process at the latest.
+func lock(ctx context.Context, file string) (unlock func(), err error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	wait := loop.Backoff{Min: 50 * time.Millisecond, Max: time.Second}
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = f.Close() }, nil
+		}
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = wait.Wait(ctx)
+		}
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+	}
 }
 
 // complete asks apt from where this machine gets its packages: its sources may

@@ -66,12 +66,20 @@ func (i *Installer) Plan(ctx context.Context, v Values) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{Values: v, inner: inner}
+	networks, err := i.podNetworks(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{Values: v, inner: append(inner, networks...)}
 	if err := p.fill(ctx, i.cluster.read, time.Now()); err != nil {
 		return nil, err
 	}
 	if err := i.checkTLS(ctx, p); err != nil {
 		return nil, err
+	}
+	if p.PullSecret != "" && p.pulls == nil {
+		return nil, errs.NotFound("there is no Secret %s/%s to pull images with: make it with `kubectl create secret docker-registry %s --namespace %s --docker-server HOST --docker-username NAME --docker-password PASSWORD`",
+			p.Namespace, p.PullSecret, p.PullSecret, p.Namespace)
 	}
 	objects, err := p.objects()
 	if err != nil {

@@ -89,6 +89,60 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// The Secret with which nodes pull is where each pod that needs it is.
+func TestPullSecretIsCopied(t *testing.T) {
+	p := &plan{Values: values(t, func(v *Values) { v.PullSecret = "registry" })}
+	read := func(_ context.Context, namespace, name string) (map[string][]byte, error) {
+		if namespace == "slipway" && name == "registry" {
+			return map[string][]byte{corev1.DockerConfigJsonKey: []byte("{}")}, nil
+		}
+		return nil, nil
+	}
+	if err := p.fill(t.Context(), read, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	objects, err := p.objects()
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{"slipway/registry": true} // the administrator's
+	for _, o := range objects {
+		if s, ok := o.(*corev1.Secret); ok && s.Name == "registry" {
+			there[s.Namespace+"/"+s.Name] = s.Type == corev1.SecretTypeDockerConfigJson && string(s.Data[corev1.DockerConfigJsonKey]) == "{}"
+		}
+	}
+	for _, o := range objects {
+		d, ok := o.(*appsv1.DaemonSet)
+		if ok && !there[d.Namespace+"/"+d.Spec.Template.Spec.ImagePullSecrets[0].Name] {
+			t.Errorf("%s cannot pull: there is only %v", d.Name, there)
+		}
+	}
+}
+
+// Viewers' addresses are seen where only nodes with a gateway take connections.
+func TestTraffic(t *testing.T) {
+	for name, tt := range map[string]struct {
+		service Service
+		want    corev1.ServiceExternalTrafficPolicy
+		linger  int
+	}{
+		"balancer": {Service{}, corev1.ServiceExternalTrafficPolicyLocal, 30},
+		"cluster":  {Service{Traffic: "Cluster"}, corev1.ServiceExternalTrafficPolicyCluster, 8},
+		"nodes":    {Service{Type: "NodePort"}, corev1.ServiceExternalTrafficPolicyCluster, 8},
+		"own":      {Service{Type: "NodePort", Traffic: "Local"}, corev1.ServiceExternalTrafficPolicyLocal, 8},
+		"inside":   {Service{Type: "ClusterIP"}, "", 8},
+	} {
+		p, objects := planned(t, values(t, func(v *Values) { v.Service = tt.service }))
+		i := slices.IndexFunc(objects, func(o object) bool { s, ok := o.(*corev1.Service); return ok && s.Name == nameEdge })
+		if got := objects[i].(*corev1.Service).Spec.ExternalTrafficPolicy; got != tt.want {
+			t.Errorf("%s: traffic is %q, not %q", name, got, tt.want)
+		}
+		if cfg, err := p.settings(); err != nil || cfg.Kube.LingerSeconds != tt.linger {
+			t.Errorf("%s: gateways linger for %d s, not %d: %v", name, cfg.Kube.LingerSeconds, tt.linger, err)
+		}
+	}
+}
+
 func TestPrintedObjectsHoldNoSecret(t *testing.T) {
 	p, objects := planned(t, values(t, nil))
 	var b bytes.Buffer

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -65,6 +66,51 @@ func (i *Installer) inner(ctx context.Context) ([]string, error) {
 		for _, o := range list.Items {
 			out = append(out, l.of(o.Object)...)
 		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// podNetworks are the networks of pods that the engine does not read from the
+// nodes: what the values say, or else what the cluster's network does. Where
+// nobody tells, an administrator is warned.
+func (i *Installer) podNetworks(ctx context.Context, v Values) ([]string, error) {
+	if len(v.PodNetworks) > 0 {
+		return v.PodNetworks, nil
+	}
+	nodes, err := i.cluster.Resource(schema.GroupVersionResource{Version: "v1", Resource: "nodes"}).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, refused(err)
+	}
+	told := !slices.ContainsFunc(nodes.Items, func(n unstructured.Unstructured) bool {
+		nets, _, _ := unstructured.NestedStringSlice(n.Object, "spec", "podCIDRs")
+		return len(nets) == 0
+	})
+	if told {
+		return nil, nil
+	}
+	var out []string
+	for _, l := range []struct {
+		in    schema.GroupVersionResource
+		field []string
+	}{
+		{schema.GroupVersionResource{Group: "crd.projectcalico.org", Version: "v1", Resource: "ippools"}, []string{"spec", "cidr"}},
+		{schema.GroupVersionResource{Group: "cilium.io", Version: "v2", Resource: "ciliumnodes"}, []string{"spec", "ipam", "podCIDRs"}},
+	} {
+		list, err := i.cluster.Resource(l.in).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			continue // not this network
+		}
+		for _, o := range list.Items {
+			if one, ok, _ := unstructured.NestedString(o.Object, l.field...); ok {
+				out = append(out, one)
+			}
+			many, _, _ := unstructured.NestedStringSlice(o.Object, l.field...)
+			out = append(out, many...)
+		}
+	}
+	if len(out) == 0 {
+		fmt.Fprintln(i.out, "Warning: neither the nodes nor the network of this cluster tell which addresses pods have. Name their networks in pod_networks, or apps may reach pods of kube-system.")
 	}
 	slices.Sort(out)
 	return slices.Compact(out), nil

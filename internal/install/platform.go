@@ -42,7 +42,8 @@ const (
 type plan struct {
 	Values
 	secrets secrets
-	inner   []string // networks of the cluster itself, shut for apps
+	inner   []string          // networks of the cluster itself, shut for apps
+	pulls   map[string][]byte // the Secret with which nodes pull the platform's images
 }
 
 // pullNamespace holds the pull proxies alone: they need the node's loopback,
@@ -58,6 +59,7 @@ func (p *plan) settings() (platform.Config, error) {
 		Kube: platform.Kube{
 			Namespace: p.Namespace, AppsNamespace: p.AppsNamespace, Identity: identityDir, StorageClass: p.Storage.Class, SharedStorageClass: p.Storage.SharedClass,
 			PullHost: fmt.Sprintf("127.0.0.1:%d", p.PullPort), Shut: p.inner,
+			LingerSeconds: p.linger(),
 		},
 	}
 	if p.TLSSecret != "" {
@@ -66,6 +68,16 @@ func (p *plan) settings() (platform.Config, error) {
 	p.setDatabase(&cfg)
 	p.setBucket(&cfg)
 	return cfg, cfg.Complete()
+}
+
+// linger is how long a gateway that stops goes on serving, in seconds. A load
+// balancer that asks each node takes longer to hear of it than Kubernetes' own
+// proxies; 0 is enough for those.
+func (p *plan) linger() int {
+	if p.Service.Type == string(corev1.ServiceTypeLoadBalancer) && p.Service.Traffic == string(corev1.ServiceExternalTrafficPolicyLocal) {
+		return 30
+	}
+	return 0
 }
 
 // config holds the settings, and a mark of them: pods whose mark differs from
@@ -198,6 +210,9 @@ func (p *plan) edge() *corev1.Service {
 		corev1.ServicePort{Name: "http", Port: 80, TargetPort: intstr.FromString("edge"), NodePort: p.Service.HTTPNode})
 	s.Annotations = p.Service.Annotations
 	s.Spec.Type = corev1.ServiceType(p.Service.Type)
+	if s.Spec.Type != corev1.ServiceTypeClusterIP {
+		s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicy(p.Service.Traffic)
+	}
 	if s.Spec.Type == corev1.ServiceTypeLoadBalancer && p.Service.Class != "" {
 		s.Spec.LoadBalancerClass = &p.Service.Class
 	}

@@ -81,6 +81,12 @@ func (p *plan) fill(ctx context.Context, read reader, now time.Time) error {
 		}
 		p.secrets[name] = data
 	}
+	if p.PullSecret != "" {
+		var err error
+		if p.pulls, err = read(ctx, p.Namespace, p.PullSecret); err != nil {
+			return fmt.Errorf("reading the Secret %s: %w", p.PullSecret, err)
+		}
+	}
 	if err := p.fillIdentities(now); err != nil {
 		return err
 	}
@@ -179,5 +185,22 @@ func (p *plan) secretObjects() []object {
 		}
 		out = append(out, s)
 	}
+	if p.pulls != nil {
+		out = append(out, p.pullCopy())
+	}
 	return out
+}
+
+// pullCopy is the Secret for the pull proxies' namespace: pods use only those
+// of their own.
+func (p *plan) pullCopy() *corev1.Secret {
+	s := &corev1.Secret{TypeMeta: typeMeta("Secret"), ObjectMeta: p.metaIn(p.pullNamespace(), partPull, p.PullSecret), Type: corev1.SecretTypeOpaque, Data: p.pulls}
+	for key, kind := range map[string]corev1.SecretType{
+		corev1.DockerConfigJsonKey: corev1.SecretTypeDockerConfigJson, corev1.DockerConfigKey: corev1.SecretTypeDockercfg,
+	} {
+		if p.pulls[key] != nil {
+			s.Type = kind
+		}
+	}
+	return s
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"net/url"
 	"os"
 	"regexp"
@@ -61,6 +62,9 @@ type Values struct {
 	// OutsideCAFile holds all authorities that the core and builds trust outside
 	// of the cluster. Default: Debian's.
 	OutsideCAFile string `yaml:"outside_ca_file"`
+	// PodNetworks are those of all pods, where nodes do not tell them: apps reach
+	// none of them. Default: what nodes, Calico or Cilium say.
+	PodNetworks []string `yaml:"pod_networks"`
 	// PullPort is where each node's pull proxy listens, on loopback. Default 5005.
 	PullPort int32 `yaml:"pull_port"`
 	// NodeSelector and Tolerations place the platform's own pods.
@@ -78,6 +82,10 @@ type Service struct {
 	HTTPSPort   int32             `yaml:"https_port"`  // that browsers use. Default 443
 	HTTPSNode   int32             `yaml:"https_node_port"`
 	HTTPNode    int32             `yaml:"http_node_port"`
+	// Traffic is Local or Cluster: whether only nodes with a gateway take
+	// connections, so that gateways see the viewers' addresses, or all nodes do.
+	// Default: Local with a LoadBalancer, which finds out; otherwise Cluster.
+	Traffic string `yaml:"traffic"`
 }
 
 // Storage is where data lies.
@@ -147,6 +155,10 @@ func (v *Values) Complete() error {
 	def(&v.AppsNamespace, "slipway-apps")
 	def(&v.PullPolicy, string(corev1.PullIfNotPresent))
 	def(&v.Service.Type, string(corev1.ServiceTypeLoadBalancer))
+	if v.Service.Type == string(corev1.ServiceTypeLoadBalancer) {
+		def(&v.Service.Traffic, string(corev1.ServiceExternalTrafficPolicyLocal))
+	}
+	def(&v.Service.Traffic, string(corev1.ServiceExternalTrafficPolicyCluster))
 	def(&v.Storage.CoreSize, "20Gi")
 	def(&v.Database.Image, "postgres:17")
 	def(&v.Database.Size, "10Gi")
@@ -177,6 +189,11 @@ func (v *Values) Complete() error {
 	check(v.Gateways >= 1, "gateways", "%d is too few", v.Gateways)
 	check(oneOf(v.PullPolicy, "Always", "IfNotPresent", "Never"), "pull_policy", "%q is none of Always, IfNotPresent, Never", v.PullPolicy)
 	check(oneOf(v.Service.Type, "LoadBalancer", "NodePort", "ClusterIP"), "service.type", "%q is none of LoadBalancer, NodePort, ClusterIP", v.Service.Type)
+	check(oneOf(v.Service.Traffic, "Local", "Cluster"), "service.traffic", "%q is neither Local nor Cluster", v.Service.Traffic)
+	for _, n := range v.PodNetworks {
+		_, err := netip.ParsePrefix(n)
+		check(err == nil, "pod_networks", "%q is no network such as 10.244.0.0/16", n)
+	}
 	for name, size := range map[string]string{"storage.core_size": v.Storage.CoreSize, "database.size": v.Database.Size} {
 		_, err := resource.ParseQuantity(size)
 		check(err == nil, name, "%q is no size such as 20Gi", size)

@@ -72,6 +72,9 @@ func (i *Installer) behind(ctx context.Context, o object) (name, why string, err
 	trouble, err := i.trouble(ctx, u.GetNamespace(), o.GetLabels()[labelPart])
 	if trouble == "" {
 		trouble = r.Message
+		if strings.HasSuffix(trouble, "not found") { // a field: its controller has not looked at the object yet
+			trouble = "it begins"
+		}
 	}
 	return nameOf(u), trouble, err
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +30,7 @@ const (
 // a local CA one for each of our host names, made when it is first asked for.
 type Certificates struct {
 	hosts slipway.Hosts
-	fixed *tls.Certificate
+	own   *ownCertificate // the administrator's; nil with a local CA
 
 	ca      *Authority
 	leafKey *ecdsa.PrivateKey
@@ -38,17 +39,13 @@ type Certificates struct {
 	leafs map[string]*tls.Certificate
 }
 
-// OpenCertificates loads the administrator's certificate, or the local CA in
-// dir, which it makes when there is none.
-func OpenCertificates(dir string, own TLS, hosts slipway.Hosts) (*Certificates, error) {
+// OpenCertificates loads the administrator's certificate, whose files may be
+// replaced at any time, or the local CA in dir, which it makes when there is none.
+func OpenCertificates(dir string, own TLS, hosts slipway.Hosts, log *slog.Logger) (*Certificates, error) {
 	c := &Certificates{hosts: hosts, leafs: map[string]*tls.Certificate{}}
 	if own.CertFile != "" {
-		pair, err := own.load()
-		if err != nil {
-			return nil, err
-		}
-		c.fixed = &pair
-		return c, nil
+		c.own = &ownCertificate{files: own, log: log}
+		return c, c.own.load(own.mark())
 	}
 	err := c.openCA(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -70,6 +67,56 @@ func (t TLS) Check() error {
 		return nil
 	}
 	_, err := t.load()
+	return err
+}
+
+// mark tells one state of the files from another.
+func (t TLS) mark() string {
+	var b strings.Builder
+	for _, name := range []string{t.CertFile, t.KeyFile} {
+		if info, err := os.Stat(name); err == nil {
+			fmt.Fprintf(&b, "%d %d\n", info.ModTime().UnixNano(), info.Size())
+		}
+	}
+	return b.String()
+}
+
+// ownCertificate is the administrator's. Files that cannot be used leave the
+// last ones in force: the two may be written one by one.
+type ownCertificate struct {
+	files TLS
+	log   *slog.Logger
+
+	mu    sync.Mutex
+	tried string // mark of the files that were tried last
+	pair  *tls.Certificate
+}
+
+func (o *ownCertificate) current() *tls.Certificate {
+	mark := o.files.mark()
+	o.mu.Lock()
+	same := mark == o.tried
+	o.mu.Unlock()
+	if !same {
+		if err := o.load(mark); err != nil {
+			o.log.Error("the new certificate for browsers cannot be used: the last one stays", "error", err)
+		} else {
+			o.log.Info("the certificate for browsers was replaced")
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.pair
+}
+
+func (o *ownCertificate) load(mark string) error {
+	pair, err := o.files.load()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tried = mark
+	if err == nil {
+		o.pair = &pair
+	}
 	return err
 }
 
@@ -144,8 +191,8 @@ func (c *Certificates) Config() *tls.Config {
 var errForeign = errors.New("no certificate for this name")
 
 func (c *Certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if c.fixed != nil {
-		return c.fixed, nil
+	if c.own != nil {
+		return c.own.current(), nil
 	}
 	name := strings.ToLower(hello.ServerName)
 	if name == "" {

@@ -3,11 +3,14 @@ package platform_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/platform"
 )
@@ -86,6 +89,60 @@ func TestProblemsAreToldAtOnce(t *testing.T) {
 	}
 }
 
+// The administrator's certificate may be replaced while the gateway runs.
+func TestOwnCertificateIsReplaced(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	own := platform.TLS{CertFile: filepath.Join(dir, "tls.crt"), KeyFile: filepath.Join(dir, "tls.key")}
+	ca := authority(t)
+	write := func() string {
+		t.Helper()
+		leaf, err := ca.Issue("slipway.example.com", time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for file, text := range map[string]string{own.CertFile: string(leaf.Cert), own.KeyFile: leaf.Key.Reveal()} {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pair, err := tls.LoadX509KeyPair(own.CertFile, own.KeyFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pair.Leaf.SerialNumber.String()
+	}
+	first := write()
+	c, err := platform.OpenCertificates(dir, own, slipway.Hosts{Scheme: "https", Base: "slipway.example.com"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial := func() string {
+		t.Helper()
+		leaf, err := c.Config().GetCertificate(&tls.ClientHelloInfo{ServerName: "slipway.example.com"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf.Leaf.SerialNumber.String()
+	}
+	if got := serial(); got != first {
+		t.Errorf("serial %s, not %s", got, first)
+	}
+	if err := os.WriteFile(own.KeyFile, []byte("half of it"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := serial(); got != first {
+		t.Error("a file that cannot be used took the last certificate away")
+	}
+	second := write()
+	if got := serial(); got != second || first == second {
+		t.Errorf("serial %s, not the new %s", got, second)
+	}
+	if _, err := platform.OpenCertificates(dir, platform.TLS{CertFile: filepath.Join(dir, "none"), KeyFile: own.KeyFile}, slipway.Hosts{}, slog.New(slog.DiscardHandler)); !errs.Is(err, errs.KindInvalid) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
 func TestLocalCA(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -93,11 +150,11 @@ func TestLocalCA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, err := platform.OpenCertificates(dir, platform.TLS{}, c.Hosts())
+	first, err := platform.OpenCertificates(dir, platform.TLS{}, c.Hosts(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := platform.OpenCertificates(dir, platform.TLS{}, c.Hosts())
+	again, err := platform.OpenCertificates(dir, platform.TLS{}, c.Hosts(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

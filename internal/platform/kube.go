@@ -32,6 +32,9 @@ type Kube struct {
 	// Shut are networks that apps must not reach beside nodes and pods: services
 	// and the API server.
 	Shut []string `yaml:"shut" json:"shut"`
+	// LingerSeconds is how long a gateway that stops goes on serving, until no
+	// balancer sends it anybody new. Default 8.
+	LingerSeconds int `yaml:"linger_seconds" json:"linger_seconds"`
 	// Ports are where the core listens.
 	Ports Ports `yaml:"ports" json:"ports"`
 }
@@ -61,6 +64,9 @@ func (k *Kube) defaults() {
 		if *d.to == "" {
 			*d.to = d.v
 		}
+	}
+	if k.LingerSeconds == 0 {
+		k.LingerSeconds = 8
 	}
 	if k.Core == "" {
 		k.Core = "slipway-core." + k.Namespace + ".svc"

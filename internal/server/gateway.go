@@ -29,7 +29,7 @@ func runGateway(ctx context.Context, cfg platform.Config) error {
 	if err != nil {
 		return err
 	}
-	certs, err := certificates(cfg)
+	certs, err := certificates(cfg, log)
 	if err != nil {
 		return err
 	}

@@ -101,6 +101,8 @@ again once a year at least: it renews the certificates between the parts.`,
 	f.StringVar(&i.v.Storage.SharedClass, "shared-storage-class", "", "class of volumes that several nodes use at once (default none)")
 	f.StringVar(&i.v.Service.Type, "service-type", "", "LoadBalancer (default), NodePort or ClusterIP")
 	f.StringToStringVar(&i.annotations, "service-annotation", nil, "annotation for the load balancer, NAME=VALUE")
+	f.StringVar(&i.v.Service.Traffic, "traffic-policy", "", "Local: only nodes with a gateway take connections, and viewers' addresses are seen; Cluster: all nodes do (default Local with a LoadBalancer)")
+	f.StringSliceVar(&i.v.PodNetworks, "pod-network", nil, "network of pods, where nodes do not tell theirs (default: what nodes, Calico or Cilium say)")
 	f.Int32Var(&i.v.Service.HTTPSPort, "https-port", 0, "port that browsers use (default 443)")
 	f.Int32Var(&i.v.Service.HTTPSNode, "https-node-port", 0, "port on the nodes for https (default: Kubernetes chooses)")
 	f.Int32Var(&i.v.Service.HTTPNode, "http-node-port", 0, "port on the nodes for http (default: Kubernetes chooses)")
@@ -145,6 +147,7 @@ func (i *installing) values(cmd *cobra.Command) (install.Values, error) {
 		{&v.Storage.Class, &i.v.Storage.Class},
 		{&v.Storage.SharedClass, &i.v.Storage.SharedClass},
 		{&v.Service.Type, &i.v.Service.Type},
+		{&v.Service.Traffic, &i.v.Service.Traffic},
 		{&v.Database.URL, &i.v.Database.URL},
 		{&v.Database.PasswordFile, &i.v.Database.PasswordFile},
 		{&v.Database.Image, &i.v.Database.Image},
@@ -171,6 +174,9 @@ func (i *installing) values(cmd *cobra.Command) (install.Values, error) {
 	}
 	if len(i.annotations) > 0 {
 		v.Service.Annotations = i.annotations
+	}
+	if len(i.v.PodNetworks) > 0 {
+		v.PodNetworks = i.v.PodNetworks
 	}
 	if len(i.nodes) > 0 {
 		v.NodeSelector = i.nodes

@@ -44,9 +44,6 @@ type place struct {
 }
 
 const (
-	// lingerTime is for load balancers and kube-proxies to hear that a gateway
-	// is about to stop.
-	lingerTime = 8 * time.Second
 	// coreHold is for a core that is replaced: its old pod must end, and the new
 	// one start.
 	coreHold = 45 * time.Second
@@ -93,7 +90,7 @@ func inCluster(ctx context.Context, cfg platform.Config, part string, log *slog.
 	p := place{
 		core: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Core), link: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Link),
 		dialer: dial.Dialer{TLS: func() *tls.Config { return id.Client(platform.NameCore) }}, engine: kubeEngine,
-		linger: func(ctx context.Context) { _ = loop.Sleep(ctx, lingerTime) }, coreHold: coreHold,
+		linger: func(ctx context.Context) { _ = loop.Sleep(ctx, time.Duration(cfg.Kube.LingerSeconds)*time.Second) }, coreHold: coreHold,
 		trusted: os.Getenv("SSL_CERT_FILE"),
 	}
 	if part == partGateway {

@@ -70,7 +70,8 @@ func up(ctx context.Context, cfg platform.Config, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	certs, err := certificates(cfg)
+	log := logs.New(os.Stderr, cfg.Log.Format, cfg.Level(), "supervisor")
+	certs, err := certificates(cfg, log)
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,6 @@ func up(ctx context.Context, cfg platform.Config, out io.Writer) error {
 		fmt.Fprintln(out, "  WARNING  isolation: none. Apps run as plain processes of this user and can do whatever it can: trusted code only.")
 	}
 
-	log := logs.New(os.Stderr, cfg.Log.Format, cfg.Level(), "supervisor")
 	defer os.Remove(upFile(cfg.Data))
 	g := loop.New(ctx, log)
 	g.Spawn("announce", func(ctx context.Context) error {
@@ -158,11 +158,11 @@ func listen(ctx context.Context, cfg *platform.Config) ([]supervise.Socket, erro
 	return sockets, nil
 }
 
-func certificates(cfg platform.Config) (*platform.Certificates, error) {
+func certificates(cfg platform.Config, log *slog.Logger) (*platform.Certificates, error) {
 	if cfg.HTTP {
 		return nil, nil
 	}
-	return platform.OpenCertificates(platform.Folder(cfg.Data).TLS(), cfg.TLS, cfg.Hosts())
+	return platform.OpenCertificates(platform.Folder(cfg.Data).TLS(), cfg.TLS, cfg.Hosts(), log)
 }
 
 // waitReady asks /readyz until it says yes.
