@@ -14,7 +14,7 @@ INIT := internal/engine/initbin/bin/slipway-init
 WEB := internal/web/dist/index.html
 WEB_SOURCES := $(wildcard web/*.html web/*.ts web/*.json web/scripts/*) $(shell find web/src -type f)
 
-.PHONY: help demo demo-check demo-cluster cluster cluster-up cluster-down test test-cluster bench-cluster test-e2e unit lint build fmt bench generate clean test-web screenshots
+.PHONY: help demo demo-check demo-cluster cluster cluster-up cluster-down test test-cluster bench-cluster test-e2e unit lint build fmt bench generate clean test-web bench-web screenshots
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -98,6 +98,10 @@ lint: $(INIT) ## format, vet, linters, tidiness, known vulnerabilities
 
 fmt: ## format
 	$(GO_TOOL) golangci-lint fmt
+
+bench-web: build ## measure the web UI with thousands of apps
+	@./tools/setup test
+	go run ./bench/web
 
 generate: build ## documents made from the code
 	go generate ./...

@@ -8,14 +8,14 @@ export default defineConfig({
   testIgnore: process.env.PICTURES ? [] : ['pictures.test.ts'],
   testMatch: '*.test.ts',
   workers: 1,
-  timeout: 120_000,
-  expect: { timeout: 30_000 },
+  timeout: 300_000,
+  expect: { timeout: 60_000 },
   forbidOnly: true,
   reporter: 'list',
   use: {
     ignoreHTTPSErrors: true,
-    actionTimeout: 30_000,
-    navigationTimeout: 60_000,
+    actionTimeout: 60_000,
+    navigationTimeout: 120_000,
     trace: { mode: 'retain-on-failure', screenshots: false },
     screenshot: 'only-on-failure',
     launchOptions: {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -21,7 +23,10 @@ type Page struct {
 
 // Browse starts a browser; Close ends it.
 func Browse(ctx context.Context) (*Page, error) {
-	path, err := exec.LookPath("chromium")
+	path, err := exec.LookPath("chromium-headless-shell")
+	if err != nil {
+		path, err = exec.LookPath("chromium")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("no chromium: apt-get install chromium (%w)", err)
 	}
@@ -53,6 +58,24 @@ func (p *Page) Close() { p.close() }
 
 // Goto opens an address and waits for its load event.
 func (p *Page) Goto(url string) error { return chromedp.Do(p.ctx, chromedp.Navigate(url)) }
+
+// Before runs a script in each page that is opened from now on, before the page's own.
+func (p *Page) Before(script string) error {
+	return chromedp.Do(p.ctx, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script})
+		return err
+	}))
+}
+
+// Number returns what a JavaScript expression is.
+func (p *Page) Number(expression string) (float64, error) {
+	return chromedp.Run(p.ctx, chromedp.Evaluate[float64](expression))
+}
+
+// Evaluate returns the string that a JavaScript expression promises.
+func (p *Page) Evaluate(expression string) (string, error) {
+	return chromedp.Run(p.ctx, chromedp.Evaluate[string](expression, chromedp.EvalAwaitPromise))
+}
 
 // URL returns where the page is now.
 func (p *Page) URL() (string, error) { return chromedp.Run(p.ctx, chromedp.Location()) }

@@ -42,7 +42,7 @@ test.describe('a name that is refused, and one that is not', () => {
       },
     ]);
     await expect(page.getByRole('heading', { name: 'Deploy 1' })).toBeVisible();
-    await expect(page.getByText('tides v1 is live')).toBeVisible({ timeout: 90_000 });
+    await expect(page.getByText('tides v1 is live')).toBeVisible({ timeout: 180_000 });
     await expect(page.getByRole('list', { name: 'Steps' })).toContainText('Check health');
     await accessible(page);
   });
@@ -60,7 +60,7 @@ test('a failed deploy is opened with its reason, and an older release comes back
   await accessible(page);
   await page.getByRole('button', { name: 'Roll back to v1' }).first().click();
   await page.getByRole('dialog').getByRole('button', { name: 'Roll back' }).click();
-  await expect(page.getByText(/weather v\d+ is live/)).toBeVisible({ timeout: 60_000 });
+  await expect(page.getByText(/weather v\d+ is live/)).toBeVisible({ timeout: 120_000 });
 });
 
 test('two releases are compared', async ({ as }) => {

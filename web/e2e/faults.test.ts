@@ -83,7 +83,7 @@ test.describe('a core that was killed', () => {
     await expect(async () => {
       await one.getByRole('button', { name: 'Save' }).click();
       await expect(one.getByText('Saved').first()).toBeVisible({ timeout: 3000 });
-    }).toPass({ timeout: 60_000 });
+    }).toPass({ timeout: 120_000 });
     await expect(two.getByRole('heading', { level: 1, name: 'Churn atlas' })).toBeVisible();
     await one.getByLabel('Title').fill('Churn explorer');
     await one.getByRole('button', { name: 'Save' }).click();

@@ -23,8 +23,8 @@ for (const [who, paths] of [
       await page.goto(url(path));
       await expect(page.getByRole('heading', { level: 1 })).toBeVisible();
       await expect(page.locator('.mantine-Skeleton-root')).toHaveCount(0);
-      const [wide, width] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
-      expect(wide, `width of ${path}`).toBeLessThanOrEqual(width ?? 0);
+      const { wide, width } = await page.evaluate(() => ({ wide: document.documentElement.scrollWidth, width: window.innerWidth }));
+      expect(wide, `width of ${path}`).toBeLessThanOrEqual(width);
     }
   });
 }

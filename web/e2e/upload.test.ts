@@ -12,7 +12,7 @@ test('a folder is dropped, and deployed', async ({ as }) => {
   const at = { x: (zone?.x ?? 0) + 5, y: (zone?.y ?? 0) + 5, data: { items: [], files: [folder], dragOperationsMask: 1 } };
   for (const type of ['dragEnter', 'dragOver', 'drop'] as const) await client.send('Input.dispatchDragEvent', { type, ...at });
   await expect(page).toHaveURL(new RegExp(`^${url('/apps/dropped/deploys/')}`));
-  await expect(page.getByText('dropped v1 is live')).toBeVisible({ timeout: 90_000 });
+  await expect(page.getByText('dropped v1 is live')).toBeVisible({ timeout: 180_000 });
   await page.getByRole('link', { name: 'Processes' }).click();
   await expect(page.getByRole('region', { name: 'worker' })).toBeVisible();
 });

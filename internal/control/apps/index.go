@@ -74,12 +74,12 @@ func paged[T any](items []T, key func(T) (key, name string), desc bool, cursor s
 	}
 	type row struct {
 		at
-		item T
+		n int // of the item: items are large, and sorting moves rows often
 	}
 	rows := make([]row, len(items))
 	for i, it := range items {
 		k, n := key(it)
-		rows[i] = row{at{k, n}, it}
+		rows[i] = row{at{k, n}, i}
 	}
 	slices.SortFunc(rows, func(a, b row) int { return order(a.at, b.at) })
 	page := Page[T]{Items: []T{}, Total: len(items)}
@@ -105,7 +105,7 @@ func paged[T any](items []T, key func(T) (key, name string), desc bool, cursor s
 			page.Next = base64.RawURLEncoding.EncodeToString([]byte(k + "\x00" + n))
 			break
 		}
-		page.Items = append(page.Items, r.item)
+		page.Items = append(page.Items, items[r.n])
 	}
 	return page, nil
 }

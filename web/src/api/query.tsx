@@ -43,26 +43,38 @@ export async function leave(app: string, act: () => Promise<unknown>) {
   }
 }
 
-/** What comes after leave, when another page is open: an app of that name may be made anew. */
+/** No page of the app is open any more: if it was deleted, one of that name may be made anew. */
 export function left(app: string) {
-  queries.removeQueries({ queryKey: ['app', app] });
-  leaving.delete(app);
+  if (leaving.delete(app)) queries.removeQueries({ queryKey: ['app', app] });
 }
 
 /** Makes everything under a key ask again. */
 const again = (...queryKey: readonly unknown[]) =>
   queries.invalidateQueries({ queryKey, predicate: ({ queryKey: [kind, name] }) => kind !== 'app' || typeof name !== 'string' || !isLeaving(name) });
 
+/** Gathers what is to be asked again: the first at once, then once a second, however much changes. */
+function gatherer() {
+  const due = new Map<string, string[]>();
+  let resting = false;
+  const flush = () => {
+    resting = due.size > 0;
+    if (resting) setTimeout(flush, 1000);
+    for (const key of due.values()) void again(...key);
+    due.clear();
+  };
+  return (...keys: string[][]) => {
+    for (const key of keys) due.set(key.join('/'), key);
+    if (!resting) flush();
+  };
+}
+const changed = gatherer();
+
 /** Makes everything that changed ask again, as the platform tells it. */
 export function useChanges() {
   useStream<Change>('/v1/events', (change) => {
-    if (change.kind === 'reset') void again();
-    if (change.kind === 'platform') void again('me');
-    if (change.kind === 'app' || change.kind === 'deploy') {
-      void again('apps');
-      void again('portal');
-      if (change.app !== undefined) void again('app', change.app);
-    }
+    if (change.kind === 'reset') changed([]);
+    if (change.kind === 'platform') changed(['me']);
+    if (change.kind === 'app' || change.kind === 'deploy') changed(['apps'], ['portal'], ...(change.app === undefined ? [] : [['app', change.app]]));
   });
 }
 

@@ -1,10 +1,11 @@
 import { Anchor, Button, Group, Stack, Text, Title } from '@mantine/core';
 import { IconExternalLink } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
+import { useEffect } from 'react';
 import { Link, NavLink, Outlet, useOutletContext, useParams } from 'react-router';
 
 import { api, ask, type App } from '../api/client';
-import { asProblem, isLeaving } from '../api/query';
+import { asProblem, isLeaving, left } from '../api/query';
 import { NotFound } from '../shell/notfound';
 import { text } from '../text';
 import { useTitle } from '../ui/page';
@@ -18,8 +19,11 @@ export const at = (name: string) => ({ path: { name } });
 export const useApp = (name: string) =>
   useQuery({
     queryKey: ['app', name],
-    queryFn: ({ signal }) => ask(api.GET('/v1/apps/{name}', { signal, params: at(name) })),
-    refetchInterval: () => !isLeaving(name) && 10_000,
+    queryFn: ({ signal, client }) => {
+      const known = isLeaving(name) ? client.getQueryData<App>(['app', name]) : undefined;
+      return known ?? ask(api.GET('/v1/apps/{name}', { signal, params: at(name) }));
+    },
+    refetchInterval: 10_000,
   });
 
 /** The app whose tab this is. */
@@ -32,6 +36,7 @@ export function AppLayout() {
   const { name = '' } = useParams();
   const app = useApp(name);
   useTitle(app.data?.title ?? name);
+  useEffect(() => () => left(name), [name]);
   if (app.error !== null && asProblem(app.error).kind === 'not_found') return <NotFound />;
   return (
     <Answer of={app} height={320}>

@@ -3,7 +3,7 @@ import { useState } from 'react';
 import { useNavigate } from 'react-router';
 
 import { api, ask } from '../api/client';
-import { leave, left, useAct } from '../api/query';
+import { leave, useAct } from '../api/query';
 import { text } from '../text';
 import { ConfirmButton } from '../ui/confirm';
 import { Panel } from '../ui/panel';
@@ -115,10 +115,7 @@ export function Settings() {
             }
             act={() => leave(app.name, () => ask(api.DELETE('/v1/apps/{name}', { params: { ...at(app.name), query: { confirm: app.name } } })))}
             done={text.settings.deleted(app.name)}
-            then={async () => {
-              await go('/apps');
-              left(app.name);
-            }}
+            then={() => go('/apps')}
           />
         </Group>
       </Panel>

@@ -2,6 +2,7 @@ import { Button, Center, Chip, Group, SegmentedControl, SimpleGrid, Skeleton, St
 import { useDebouncedValue } from '@mantine/hooks';
 import { IconSearch, IconStar, IconStarFilled } from '@tabler/icons-react';
 import { keepPreviousData, useInfiniteQuery } from '@tanstack/react-query';
+import { memo, useEffect, useEffectEvent, useRef } from 'react';
 import { Link } from 'react-router';
 
 import { api, ask, type Card as CardData } from '../api/client';
@@ -17,7 +18,26 @@ import css from './portal.module.css';
 
 const one = (name: string) => ({ params: { path: { name } } });
 
-function Card({ app, pick }: { app: CardData; pick: (tag: string) => void }) {
+/** What comes after the list asks for more before it is reached. */
+function End({ reached, busy }: { reached: () => void; busy: boolean }) {
+  const end = useRef<HTMLDivElement>(null);
+  const onReached = useEffectEvent(reached);
+  useEffect(() => {
+    if (end.current === null) return;
+    const watch = new IntersectionObserver((seen) => seen.some((s) => s.isIntersecting) && onReached(), { rootMargin: '0px 0px 800px' });
+    watch.observe(end.current);
+    return () => watch.disconnect();
+  }, []);
+  return (
+    <Center ref={end}>
+      <Button variant="default" onClick={reached} loading={busy}>
+        {text.more}
+      </Button>
+    </Center>
+  );
+}
+
+const Card = memo(function Card({ app, pick }: { app: CardData; pick: (tag: string) => void }) {
   const label = app.title ?? app.name;
   const star = useAct<boolean>({
     act: (on) => ask(on ? api.PUT('/v1/portal/favourites/{name}', one(app.name)) : api.DELETE('/v1/portal/favourites/{name}', one(app.name))),
@@ -61,7 +81,7 @@ function Card({ app, pick }: { app: CardData; pick: (tag: string) => void }) {
       </p>
     </li>
   );
-}
+});
 
 /** The apps that this person may open. */
 export function Portal() {
@@ -147,13 +167,7 @@ export function Portal() {
           ))}
         </ul>
       )}
-      {apps.hasNextPage && (
-        <Center>
-          <Button variant="default" onClick={() => void apps.fetchNextPage()} loading={apps.isFetchingNextPage}>
-            {text.more}
-          </Button>
-        </Center>
-      )}
+      {apps.hasNextPage && <End key={apps.data?.pages.length} reached={() => void apps.fetchNextPage()} busy={apps.isFetchingNextPage} />}
       {apps.isSuccess && items.length === 0 && (
         <None
           query={query}

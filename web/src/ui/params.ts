@@ -1,11 +1,11 @@
+import { useCallback } from 'react';
 import { useSearchParams } from 'react-router';
 
 /** A part of the view's state that is kept in the address; the default is left out. */
 export function useParam(name: string, initial = ''): [string, (value: string) => void] {
   const [params, setParams] = useSearchParams();
-  return [
-    params.get(name) ?? initial,
-    (value) => {
+  const set = useCallback(
+    (value: string) => {
       setParams(
         (old) => {
           const next = new URLSearchParams(old);
@@ -16,5 +16,7 @@ export function useParam(name: string, initial = ''): [string, (value: string) =
         { replace: true },
       );
     },
-  ];
+    [setParams, name, initial],
+  );
+  return [params.get(name) ?? initial, set];
 }
