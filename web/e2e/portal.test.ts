@@ -43,6 +43,21 @@ test('search as you type keeps itself in the address', async ({ as }) => {
   await expect(cards).not.toHaveCount(0);
 });
 
+test('the next cards come before the end is reached', async ({ as }) => {
+  const page = await as('alice');
+  const asked: string[] = [];
+  await page.route('**/v1/portal?*', (r) => {
+    asked.push(r.request().url());
+    return r.continue({ url: r.request().url().replace(/limit=\d+/, 'limit=1') });
+  });
+  await page.goto(url('/portal'));
+  const cards = page.getByRole('list', { name: 'Portal' }).getByRole('listitem');
+  await expect(cards.filter({ hasText: 'Weather' })).toHaveCount(1);
+  await expect(cards.filter({ hasText: 'Sales by region' })).toHaveCount(1);
+  await expect(page.getByRole('button', { name: 'Show more' })).toHaveCount(0);
+  expect(asked.filter((u) => u.includes('cursor=')).length).toBeGreaterThan(0);
+});
+
 test('carol, who has no app, is told what to do', async ({ as }) => {
   const page = await as('carol');
   await expect(page.getByRole('heading', { name: 'No apps yet' })).toBeVisible();
