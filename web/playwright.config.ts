@@ -3,7 +3,7 @@ import { defineConfig } from '@playwright/test';
 // One real Slipway, begun in setup.ts, is shared by all tests.
 export default defineConfig({
   testDir: 'e2e',
-  outputDir: 'e2e/out',
+  outputDir: process.env.PICTURES ? 'e2e/out-pictures' : 'e2e/out',
   globalSetup: './e2e/setup.ts',
   testIgnore: process.env.PICTURES ? [] : ['pictures.test.ts'],
   testMatch: '*.test.ts',
