@@ -109,6 +109,7 @@ const (
 	CauseRollback Cause = "rollback"
 	CauseConfig   Cause = "config"
 	CauseRestart  Cause = "restart"
+	CauseTemplate Cause = "template"
 )
 
 // DeployState is where a deploy is on its way; a state is written before the

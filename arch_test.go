@@ -20,6 +20,7 @@ const module = "slipway.dev/slipway"
 var imports = map[string][]string{
 	"":                          {"internal/base/errs"},
 	"client":                    {},
+	"examples":                  {},
 	"cmd/slipway":               {"internal/cli", "internal/server"},
 	"cmd/slipway-init":          {"internal/engine/files", "internal/engine/inside"}, // and no third party: it is in every sandbox
 	"internal/session":          {"internal/link"},
@@ -49,7 +50,7 @@ var imports = map[string][]string{
 	"internal/control/settings": {"internal/control/access", "internal/store"},
 	"internal/pages":            {"internal/control/apps", "internal/control/people", "internal/control/access", "internal/session", "internal/web"},
 	"internal/web":              {},
-	"internal/api":              {"client", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/control/settings", "internal/engine", "internal/store"},
+	"internal/api":              {"client", "examples", "internal/build", "internal/control/access", "internal/control/apps", "internal/control/people", "internal/control/settings", "internal/engine", "internal/store"},
 	"internal/cli":              {"client", "internal/ignore"},
 	"internal/platform":         {"internal/engine"},
 	"internal/server/supervise": {},

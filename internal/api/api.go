@@ -122,6 +122,7 @@ func (s *server) routes() {
 	s.deployRoutes()
 	s.processRoutes()
 	s.fileRoutes()
+	s.templateRoutes()
 	s.statusRoutes()
 	s.portalRoutes()
 	s.sharingRoutes()

@@ -91,6 +91,8 @@ var requests = []request{
 	{"patch-global-env", access.WriteGlobal, "PATCH", "/v1/env", `{"set":[{"key":"A","value":"1"}]}`, 0},
 	{"list-deploys", access.ReadApp, "GET", "/v1/apps/{app}/deploys", "", 0},
 	{"deploy", access.DeployApp, "POST", "/v1/apps/{app}/deploys", "tar", 0},
+	{"list-templates", "signed-in", "GET", "/v1/templates", "", 0},
+	{"deploy-template", access.DeployApp, "POST", "/v1/apps/{app}/deploys/template", `{"template":"dash"}`, 0},
 	{"get-deploy", access.ReadApp, "GET", "/v1/deploys/{deploy}", "", 0},
 	{"cancel-deploy", access.DeployApp, "POST", "/v1/deploys/{deploy}/cancel", "", 409},
 	{"follow-deploy", access.ReadApp, "GET", "/v1/deploys/{deploy}/events", "", 0},

@@ -41,15 +41,20 @@ func (p *program) showApp(a *client.App) error {
 
 func (p *program) appsCreate() *cobra.Command {
 	var in client.CreateApp
+	var template string
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Make an app", Args: wants(1, 1),
-		Long:    "Make an app without files yet. Pushing with git makes one by itself.",
-		Example: examples("slipway apps create iris --title 'Iris explorer'"),
+		Long: `Make an app without files yet, or with those of a template, which are deployed at
+once. Pushing with git makes an app by itself.`,
+		Example: examples("slipway apps create iris --title 'Iris explorer'", "slipway apps create waves --template dash"),
 		RunE: func(c *cobra.Command, args []string) error {
 			in.Name = args[0]
 			api, err := p.connect(c.Context())
 			if err != nil {
 				return err
+			}
+			if template != "" {
+				return p.createFrom(c.Context(), api, in, template)
 			}
 			a, err := api.CreateApp(c.Context(), in, newKey())
 			if err != nil {
@@ -58,6 +63,7 @@ func (p *program) appsCreate() *cobra.Command {
 			return p.showApp(a)
 		},
 	}
+	c.Flags().StringVar(&template, "template", "", "begin with a template: see slipway templates")
 	c.Flags().StringVar(&in.Title, "title", "", "what people see")
 	c.Flags().StringVar(&in.Description, "description", "", "one or two sentences")
 	return c

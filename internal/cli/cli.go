@@ -157,7 +157,7 @@ func (p *program) root(extra []*cobra.Command) *cobra.Command {
 		p.loginCommand(), p.logoutCommand(), p.whoamiCommand(), p.statusCommand(),
 		p.deployCommand(), p.appsCommand(), p.deploysCommand(), p.releasesCommand(), p.rollbackCommand(),
 		p.logsCommand(), p.envCommand(), p.psCommand(), p.pauseCommand(), p.resumeCommand(), p.restartCommand(), p.openCommand(),
-		p.filesCommand(), p.portalCommand(), p.metricsCommand(),
+		p.filesCommand(), p.templatesCommand(), p.portalCommand(), p.metricsCommand(),
 		p.tokensCommand(), p.sessionsCommand(), p.adminCommand(),
 	} {
 		c.GroupID = "client"

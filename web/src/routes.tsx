@@ -31,6 +31,7 @@ export const router = createBrowserRouter([
               { path: 'access', lazy: async () => ({ Component: (await part(() => import('./apps/access'))).Access }) },
               { path: 'environment', lazy: async () => ({ Component: (await part(() => import('./apps/environment'))).Environment }) },
               { path: 'processes', lazy: async () => ({ Component: (await part(() => import('./apps/processes'))).Processes }) },
+              { path: 'files', lazy: async () => ({ Component: (await part(() => import('./apps/files'))).Files }) },
               { path: 'portal', lazy: async () => ({ Component: (await part(() => import('./apps/portalinfo'))).PortalInfo }) },
               { path: 'settings', lazy: async () => ({ Component: (await part(() => import('./apps/settings'))).Settings }) },
               { path: '*', element: <NotFound /> },

@@ -15,7 +15,7 @@ type DeployInput struct {
 	Source  string // layer with the app's files
 	Commit  string
 	Message string
-	Cause   slipway.Cause // CausePush or CauseUpload
+	Cause   slipway.Cause // CausePush, CauseUpload or CauseTemplate
 }
 
 // MayDeploy returns nil when the actor may deploy the app: to ask before much

@@ -16,6 +16,7 @@ export type Deploy = Schemas['Deploy'];
 export type DeployEvent = Schemas['DeployEvent'];
 export type DeployStep = Schemas['DeployStep'];
 export type EnvVar = Schemas['EnvVar'];
+export type File = Schemas['File'];
 export type Grant = Schemas['Grant'];
 export type LogLine = Schemas['LogLine'];
 export type NewToken = Schemas['NewToken'];

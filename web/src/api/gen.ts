@@ -128,6 +128,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/apps/{name}/deploys/template": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deploy the files of a template */
+        post: operations["deploy-template"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/apps/{name}/env": {
         parameters: {
             query?: never;
@@ -144,6 +161,59 @@ export interface paths {
         head?: never;
         /** Set and take away an app's variables, for its next release */
         patch: operations["patch-env"];
+        trace?: never;
+    };
+    "/v1/apps/{name}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List a folder of an app's ~/mount: folders first, then by name. A replica of the app must run */
+        get: operations["list-files"];
+        put?: never;
+        post?: never;
+        /** Delete a file of an app's ~/mount, or a folder with all that is in it */
+        delete: operations["delete-file"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/apps/{name}/files/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Download a file of an app's ~/mount */
+        get: operations["get-file"];
+        /** Make or replace a file of an app's ~/mount: whole or not at all; at most 4 GiB */
+        put: operations["put-file"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/apps/{name}/files/folders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a folder in an app's ~/mount */
+        post: operations["create-folder"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/apps/{name}/grants": {
@@ -802,6 +872,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/templates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the apps that a new one may begin with */
+        get: operations["list-templates"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tokens": {
         parameters: {
             query?: never;
@@ -1234,6 +1321,24 @@ export interface components {
             message: string;
             name: string;
         };
+        File: {
+            /**
+             * @description A link's is that of what it leads to; other: a link that leads nowhere or out, a socket, a device.
+             * @enum {string}
+             */
+            kind: "file" | "folder" | "other";
+            link?: boolean;
+            /** Format: date-time */
+            modified: string;
+            name: string;
+            /** @description Its name is no UTF-8 text: only the app can reach it. */
+            odd?: boolean;
+            /**
+             * Format: int64
+             * @description Of a file, in bytes.
+             */
+            size: number;
+        };
         FoundPerson: {
             full_name?: string;
             is_owner?: boolean;
@@ -1242,6 +1347,9 @@ export interface components {
             role?: string;
             /** @description May be co-owner, or owner. */
             seat?: boolean;
+        };
+        FromTemplate: {
+            template: string;
         };
         Grant: {
             role: string;
@@ -1414,6 +1522,10 @@ export interface components {
              */
             viewers?: number;
         };
+        NewFolder: {
+            /** @description Below ~/mount, with / between names. */
+            path: string;
+        };
         NewToken: {
             /** Format: date-time */
             created: string;
@@ -1488,6 +1600,16 @@ export interface components {
              */
             total?: number;
         };
+        PageFile: {
+            items: components["schemas"]["File"][];
+            /** @description Give it as cursor to get the next part; absent on the last. */
+            next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
+        };
         PageFoundPerson: {
             items: components["schemas"]["FoundPerson"][];
             /** @description Give it as cursor to get the next part; absent on the last. */
@@ -1540,6 +1662,16 @@ export interface components {
         };
         PageSession: {
             items: components["schemas"]["Session"][];
+            /** @description Give it as cursor to get the next part; absent on the last. */
+            next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
+        };
+        PageTemplate: {
+            items: components["schemas"]["Template"][];
             /** @description Give it as cursor to get the next part; absent on the last. */
             next?: string;
             /**
@@ -1735,6 +1867,12 @@ export interface components {
             /** Format: int64 */
             count: number;
             tag: string;
+        };
+        Template: {
+            description: string;
+            framework: string;
+            name: string;
+            title: string;
         };
         Token: {
             /** Format: date-time */
@@ -2344,6 +2482,45 @@ export interface operations {
             };
         };
     };
+    "deploy-template": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Of your choice: repeating a request with the same one gives the same answer. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FromTemplate"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deploy"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "list-env": {
         parameters: {
             query?: never;
@@ -2389,6 +2566,183 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["PatchEnv"];
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-files": {
+        parameters: {
+            query?: {
+                /** @description A folder below ~/mount; absent = ~/mount itself. */
+                path?: string;
+                /** @description next of the part before. */
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageFile"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-file": {
+        parameters: {
+            query: {
+                /** @description Below ~/mount, with / between names. */
+                path: string;
+            };
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-file": {
+        parameters: {
+            query: {
+                /** @description Below ~/mount, with / between names. */
+                path: string;
+            };
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "put-file": {
+        parameters: {
+            query: {
+                /** @description Below ~/mount, with / between names. */
+                path: string;
+            };
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "create-folder": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewFolder"];
             };
         };
         responses: {
@@ -4021,6 +4375,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Status"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-templates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageTemplate"];
                 };
             };
             /** @description Error */

@@ -29,7 +29,7 @@ export const useApp = (name: string) =>
 /** The app whose tab this is. */
 export const useThis = () => useOutletContext<App>();
 
-const tabs = ['', 'deploys', 'logs', 'metrics', 'access', 'environment', 'processes', 'portal', 'settings'] as const;
+const tabs = ['', 'deploys', 'logs', 'metrics', 'access', 'environment', 'processes', 'files', 'portal', 'settings'] as const;
 
 /** What is around every tab of an app. */
 export function AppLayout() {

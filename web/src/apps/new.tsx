@@ -1,14 +1,15 @@
-import { Button, Group, SegmentedControl, Stack, Text, Textarea, TextInput } from '@mantine/core';
+import { Button, Card, Group, SegmentedControl, SimpleGrid, Stack, Text, Textarea, TextInput } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { useNavigate } from 'react-router';
 
-import { api, ask, newKey, type App } from '../api/client';
+import { api, ask, newKey, type App, type Deploy } from '../api/client';
 import { asProblem, useAct, useMe, useRoles } from '../api/query';
 import { text } from '../text';
 import { Commands } from '../ui/copy';
 import { Empty } from '../ui/empty';
 import { Page } from '../ui/page';
-import { Panel } from '../ui/panel';
+import { Answer, Panel } from '../ui/panel';
 import { useParam } from '../ui/params';
 import { ProblemBox } from '../ui/problem';
 import { Upload } from './upload';
@@ -80,6 +81,50 @@ function Name({ made }: { made: (app: App) => void }) {
   );
 }
 
+/** Apps to begin with; choosing one deploys it. */
+function Templates({ app }: { app: App }) {
+  const go = useNavigate();
+  const templates = useQuery({ queryKey: ['templates'], queryFn: ({ signal }) => ask(api.GET('/v1/templates', { signal })), staleTime: Infinity });
+  const begin = useAct<string, Deploy>({
+    act: (template) => ask(api.POST('/v1/apps/{name}/deploys/template', { params: { path: { name: app.name }, header: newKey() }, body: { template } })),
+    done: text.deploys.begun,
+    then: (d) => go(`/apps/${app.name}/deploys/${d.id}`),
+  });
+  return (
+    <Stack>
+      <Text size="sm">{text.new.templateWhy}</Text>
+      <Answer of={templates}>
+        {({ items }) => (
+          <SimpleGrid component="ul" cols={{ base: 1, sm: 2 }} aria-label={text.new.templates} p={0} m={0}>
+            {items.map((t) => (
+              <Card component="li" key={t.name} style={{ listStyle: 'none' }}>
+                <Stack gap="xs" h="100%" justify="space-between">
+                  <div>
+                    <Group gap="xs" justify="space-between">
+                      <Text fw={600}>{t.title}</Text>
+                      <Text size="xs" c="dimmed">
+                        {t.framework}
+                      </Text>
+                    </Group>
+                    <Text size="sm" c="dimmed">
+                      {t.description}
+                    </Text>
+                  </div>
+                  <Group>
+                    <Button variant="default" loading={begin.isPending && begin.variables === t.name} disabled={begin.isPending} onClick={() => begin.mutate(t.name)}>
+                      {text.new.begin(t.title)}
+                    </Button>
+                  </Group>
+                </Stack>
+              </Card>
+            ))}
+          </SimpleGrid>
+        )}
+      </Answer>
+    </Stack>
+  );
+}
+
 /** How code comes to an app: the ways, and the exact commands. */
 export function Code({ app }: { app: App }) {
   const [how, setHow] = useParam('how', 'git');
@@ -102,6 +147,7 @@ export function Code({ app }: { app: App }) {
         onChange={setHow}
         data={[
           { value: 'git', label: text.new.git },
+          { value: 'template', label: text.new.template },
           { value: 'upload', label: text.new.upload },
           { value: 'cli', label: text.new.cli },
         ]}
@@ -117,6 +163,7 @@ export function Code({ app }: { app: App }) {
           </Text>
         </Stack>
       )}
+      {how === 'template' && <Templates app={app} />}
       {how === 'upload' && <Upload name={app.name} />}
       {how === 'cli' && (
         <Stack gap="md">

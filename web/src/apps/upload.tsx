@@ -10,12 +10,12 @@ import { ProblemBox } from '../ui/problem';
 import css from './apps.module.css';
 import { dropped, parts, tar, type Part } from './tar';
 
-/** Sends an archive; fetch cannot tell how far it is. */
-function send(name: string, body: Blob, progress: (part: number) => void): Promise<Deploy> {
+/** Sends a body as it is; fetch cannot tell how far it is. */
+export function send(method: string, path: string, body: Blob, type: string, progress: (part: number) => void): Promise<unknown> {
   return new Promise((done, fail) => {
     const x = new XMLHttpRequest();
-    x.open('POST', `/v1/apps/${encodeURIComponent(name)}/deploys`);
-    x.setRequestHeader('Content-Type', /\.t?gz$/.test(body instanceof File ? body.name : '') ? 'application/gzip' : 'application/x-tar');
+    x.open(method, path);
+    x.setRequestHeader('Content-Type', type);
     x.setRequestHeader('Idempotency-Key', crypto.randomUUID());
     x.upload.onprogress = (e) => progress(e.loaded / e.total);
     x.onerror = () => fail(new Problem('unreachable', text.problem.unreachable));
@@ -26,7 +26,7 @@ function send(name: string, body: Blob, progress: (part: number) => void): Promi
       } catch {
         // not ours: the status tells
       }
-      if (x.status < 300) done(answer as Deploy);
+      if (x.status < 300) done(answer);
       else fail(problemOf(answer, new Response(null, { status: x.status, headers: { 'X-Request-Id': x.getResponseHeader('X-Request-Id') ?? '' } })));
     };
     x.send(body);
@@ -50,7 +50,8 @@ export function Upload({ name, before }: { name: string; before?: () => Promise<
       const body = archive ? first : tar(files);
       setSent(0);
       await before?.();
-      const deploy = await send(name, body, setSent);
+      const packed = /\.t?gz$/.test(body instanceof File ? body.name : '');
+      const deploy = (await send('POST', `/v1/apps/${encodeURIComponent(name)}/deploys`, body, packed ? 'application/gzip' : 'application/x-tar', setSent)) as Deploy;
       await queries.invalidateQueries();
       await go(`/apps/${name}/deploys/${deploy.id}`);
     } catch (e) {
