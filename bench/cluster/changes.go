@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"slipway.dev/slipway/internal/base/loop"
@@ -13,8 +16,10 @@ import (
 
 const rps = 200
 
-// changes measures how many requests fail while the platform changes.
+// changes measures how many requests fail while the platform changes. One that
+// does not end well does not keep the others from being measured.
 func (b *bench) changes(ctx context.Context) error {
+	var failures []error
 	for _, c := range []struct {
 		name string
 		do   func(context.Context) error
@@ -38,7 +43,8 @@ func (b *bench) changes(ctx context.Context) error {
 		{"the core is killed", func(ctx context.Context) error { return b.kill(ctx, "core") }},
 		{"a gateway is killed", func(ctx context.Context) error { return b.kill(ctx, "gateway") }},
 	} {
-		load, began := rig.StartLoad(ctx, b.viewer, b.url(), rps), time.Now()
+		browser := &again{next: b.viewer.Transport}
+		load, began := rig.StartLoad(ctx, &http.Client{Transport: browser, Jar: b.viewer.Jar, CheckRedirect: b.viewer.CheckRedirect}, b.url(), rps), time.Now()
 		err := c.do(ctx)
 		if err == nil { // what comes just after is seen too
 			err = loop.Sleep(ctx, 2*time.Second)
@@ -46,15 +52,34 @@ func (b *bench) changes(ctx context.Context) error {
 		took := time.Since(began)
 		failed := load.Stop()
 		if err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+			failures = append(failures, fmt.Errorf("%s: %w", c.name, err))
 		}
-		b.measure("failed while "+c.name, fmt.Sprintf("%d of %d in %s: %.0f/s", load.Failed.Load(), load.Sent.Load(), seconds(took), float64(load.Sent.Load())/took.Seconds()),
-			fmt.Sprintf("0 at %d/s", rps), failed == nil)
+		got := fmt.Sprintf("%d of %d in %s: %.0f/s", load.Failed.Load(), load.Sent.Load(), seconds(took), float64(load.Sent.Load())/took.Seconds())
+		if n := browser.twice.Load(); n > 0 {
+			got += fmt.Sprintf("; %d asked again", n)
+		}
+		b.measure("failed while "+c.name, got, fmt.Sprintf("0 at %d/s", rps), failed == nil && err == nil)
 		if failed != nil {
 			fmt.Fprintf(os.Stdout, "    %.300s\n", failed)
 		}
 	}
-	return nil
+	return errors.Join(failures...)
+}
+
+// again asks once more when a connection broke before an answer, as browsers
+// do: nothing else can save what is under way in a gateway that is killed.
+type again struct {
+	next  http.RoundTripper
+	twice atomic.Int64
+}
+
+func (a *again) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := a.next.RoundTrip(r)
+	if err == nil || r.Method != http.MethodGet || r.Context().Err() != nil {
+		return res, err
+	}
+	a.twice.Add(1)
+	return a.next.RoundTrip(r)
 }
 
 func (b *bench) slipway(ctx context.Context, args ...string) error {
@@ -110,23 +135,20 @@ func (b *bench) deleteGateway(ctx context.Context) error {
 	return b.p.Ready(ctx)
 }
 
-// drain empties the node that does not hold the core's volume, which is on that
-// node's disk; of others on the cluster it evicts none.
+// drain empties a node, but for what has a volume on that node's own disk and
+// could run nowhere else; of others on the cluster it evicts none.
 func (b *bench) drain(ctx context.Context) error {
-	on, err := b.p.Kubectl(ctx, "get", "pods", "-l", "app.kubernetes.io/component in (core,postgres)", "-o", "jsonpath={.items[*].spec.nodeName}")
+	core, err := b.p.Kubectl(ctx, "get", "pods", "-l", "app.kubernetes.io/component=core", "-o", "jsonpath={.items[*].spec.nodeName}")
 	if err != nil {
 		return err
 	}
-	node := "n1"
-	if strings.Contains(on, node) {
-		node = "n2"
-	}
+	node := map[bool]string{true: "n2", false: "n1"}[strings.Contains(core, "n1")]
 	defer func() { _, _ = b.p.Cluster.Kubectl(context.WithoutCancel(ctx), "uncordon", node) }()
 	a, err := b.api.App(ctx, app)
 	if err != nil {
 		return err
 	}
-	for _, pods := range []string{"slipway.dev/scope=" + string(a.ID), "slipway.dev/install=" + b.p.Namespace} {
+	for _, pods := range []string{"slipway.dev/scope=" + string(a.ID), "slipway.dev/install=" + b.p.Namespace + ",app.kubernetes.io/component notin (core,postgres)"} {
 		if _, err := b.p.Cluster.Kubectl(ctx, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=3m", "--pod-selector="+pods); err != nil {
 			return err
 		}

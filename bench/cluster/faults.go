@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -84,9 +85,11 @@ func (b *bench) asking(watching context.Context, w *watch, what string, ask func
 			w.mu.Lock()
 			s := w.seen[what]
 			s.asked++
-			if err == nil {
+			switch {
+			case ctx.Err() != nil: // it is we who end
+			case err == nil:
 				s.slowest = max(s.slowest, time.Since(began))
-			} else {
+			default:
 				if s.failed++; s.failed == 1 {
 					s.first, s.from = err.Error(), began
 				}
@@ -103,34 +106,37 @@ func (b *bench) asking(watching context.Context, w *watch, what string, ask func
 func (b *bench) fault(ctx context.Context, name string, do func(context.Context) error) error {
 	began := time.Now()
 	w, err := b.watch(ctx, do)
+	b.outcome(name, w, began, err)
+	return err
+}
+
+func (b *bench) outcome(name string, w *watch, began time.Time, err error) {
+	after := seconds(time.Since(began))
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		after = "not after " + after
+		fmt.Fprintf(os.Stdout, "    %.1000s\n", err)
 	}
-	b.report.fault(name, w.seen["app"].String(), w.seen["API"].String(), seconds(time.Since(began)))
-	return nil
+	b.report.fault(name, w.seen["app"].String(), w.seen["API"].String(), after)
 }
 
 // faults are those that only this installation feels.
 func (b *bench) faults(ctx context.Context) error {
+	var failures []error
 	for _, at := range []slipway.DeployState{
 		slipway.DeployQueued, slipway.DeployDetecting, slipway.DeployStarting, slipway.DeployChecking, slipway.DeploySwitching, slipway.DeployDraining,
 	} {
-		if err := b.killedAt(ctx, at); err != nil {
-			return err
-		}
+		failures = append(failures, b.killedAt(ctx, at))
 	}
-	if err := b.fault(ctx, "the core, with the registry, away for 20 s during a scale-up", b.scaleWithoutRegistry); err != nil {
-		return err
-	}
-	if err := b.scale(ctx, 2); err != nil {
-		return err
-	}
-	return b.fault(ctx, "PostgreSQL restarted", func(ctx context.Context) error {
-		if _, err := b.p.Kubectl(ctx, "delete", "pod", "slipway-postgres-0"); err != nil {
-			return err
-		}
-		return errors.Join(b.p.Ready(ctx), b.apiAnswers(ctx))
-	})
+	failures = append(failures,
+		b.fault(ctx, "the core, with the registry, away for 20 s during a scale-up", b.scaleWithoutRegistry),
+		b.scale(ctx, 2),
+		b.fault(ctx, "PostgreSQL restarted", func(ctx context.Context) error {
+			if _, err := b.p.Kubectl(ctx, "delete", "pod", "slipway-postgres-0"); err != nil {
+				return err
+			}
+			return errors.Join(b.p.Ready(ctx), b.apiAnswers(ctx))
+		}))
+	return errors.Join(failures...)
 }
 
 // states of a deploy in the order in which it passes them.
@@ -177,11 +183,8 @@ func (b *bench) killedAt(ctx context.Context, at slipway.DeployState) error {
 		}
 		return errors.Join(b.shows(ctx, fmt.Sprint(b.version)), b.settled(ctx), b.p.Ready(ctx))
 	})
-	if err != nil {
-		return fmt.Errorf("core killed at %s: %w", at, err)
-	}
-	b.report.fault(fmt.Sprintf("core killed when a deploy was %s", now), w.seen["app"].String(), w.seen["API"].String(), seconds(time.Since(began)))
-	return nil
+	b.outcome(fmt.Sprintf("core killed when a deploy was %s", now), w, began, err)
+	return err
 }
 
 // settled waits until the newest deploy has ended well.
@@ -221,37 +224,41 @@ func (b *bench) scaleWithoutRegistry(ctx context.Context) error {
 // away are faults of the cluster itself.
 func (b *bench) away(ctx context.Context) error {
 	c := b.p.Cluster
-	if err := b.fault(ctx, "API server away for 60 s", func(ctx context.Context) error {
-		if err := c.Stop(ctx, cluster.Control, "kube-apiserver"); err != nil {
-			return err
-		}
-		err := loop.Sleep(ctx, time.Minute)
-		if err := errors.Join(err, c.Start(context.WithoutCancel(ctx), cluster.Control, "kube-apiserver")); err != nil {
-			return err
-		}
-		_, err = b.push(ctx)
-		return errors.Join(err, b.p.Ready(ctx))
-	}); err != nil {
-		return err
-	}
-	if err := b.fault(ctx, "kubelet killed, back after a second", func(ctx context.Context) error {
-		if err := c.Kill(ctx, "n2", "kubelet"); err != nil {
-			return err
-		}
+	works := func(ctx context.Context) error { // all of it, again
 		_, err := b.push(ctx)
 		return errors.Join(err, b.p.Ready(ctx))
-	}); err != nil {
+	}
+	stopped := func(machine, program string, d time.Duration, during func(context.Context) error) func(context.Context) error {
+		return func(ctx context.Context) error {
+			if err := c.Stop(ctx, machine, program); err != nil {
+				return err
+			}
+			err := loop.Run(ctx, during, func(ctx context.Context) error {
+				err := loop.Sleep(ctx, d)
+				return errors.Join(err, c.Start(context.WithoutCancel(ctx), machine, program))
+			})
+			if err != nil {
+				return err
+			}
+			if err := rig.Until(ctx, 3*time.Minute, func() error {
+				_, err := c.Kubectl(ctx, "wait", "nodes", "--all", "--for=condition=Ready", "--timeout=3m")
+				return err
+			}); err != nil {
+				return err
+			}
+			return works(ctx)
+		}
+	}
+	push := func(ctx context.Context) error {
+		_, err := b.push(ctx)
 		return err
 	}
-	return b.fault(ctx, "kubelet of a node away for 90 s: the node is not ready", func(ctx context.Context) error {
-		if err := c.Stop(ctx, "n2", "kubelet"); err != nil {
-			return err
-		}
-		err := loop.Sleep(ctx, 90*time.Second)
-		if err := errors.Join(err, c.Start(context.WithoutCancel(ctx), "n2", "kubelet")); err != nil {
-			return err
-		}
-		_, err = b.push(ctx)
-		return errors.Join(err, b.p.Ready(ctx))
-	})
+	nothing := func(context.Context) error { return nil }
+	return errors.Join(
+		b.fault(ctx, "API server of Kubernetes away for 60 s; a push meanwhile", stopped(cluster.Control, "kube-apiserver", time.Minute, push)),
+		b.fault(ctx, "a kubelet killed, back after a second", func(ctx context.Context) error {
+			return errors.Join(c.Kill(ctx, "n2", "kubelet"), works(ctx))
+		}),
+		b.fault(ctx, "a kubelet away for 90 s: its node is not ready", stopped("n2", "kubelet", 90*time.Second, nothing)),
+	)
 }

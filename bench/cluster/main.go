@@ -89,6 +89,7 @@ func run(ctx context.Context, folder string, only []string) (err error) {
 		return err
 	}
 	parts := map[string]func(context.Context) error{"push": b.pushes, "changes": b.changes, "faults": b.faults, "away": b.away}
+	var failures []error
 	for _, name := range only {
 		measure := parts[name]
 		if measure == nil {
@@ -96,14 +97,14 @@ func run(ctx context.Context, folder string, only []string) (err error) {
 		}
 		began := time.Now()
 		if err := measure(ctx); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			failures = append(failures, fmt.Errorf("%s: %w", name, err))
 		}
 		fmt.Fprintf(os.Stdout, "(%s took %s)\n", name, seconds(time.Since(began)))
 	}
-	if strings.Join(only, ",") != everything {
-		return nil
+	if strings.Join(only, ",") == everything {
+		failures = append(failures, b.write(root))
 	}
-	return b.write(root)
+	return errors.Join(failures...)
 }
 
 // objects counts what the platform is made of.
