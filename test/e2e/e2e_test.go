@@ -243,14 +243,23 @@ func (w *world) crash(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(w.in.KillChild(args[0]))
 }
 
-// eventually runs another command until it succeeds: eventually 10s get …
+// eventually runs another command until it succeeds and prints what is asked for:
+//
+//	eventually 10s get PERSON URL PATTERN…
+//	eventually 10s exec PATTERN PROGRAM ARGUMENT…
 func (w *world) eventually(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 3 || args[1] != "get" {
-		ts.Fatalf("usage: eventually DURATION get PERSON URL PATTERN…")
+	if neg || len(args) < 4 || args[1] != "get" && args[1] != "exec" {
+		ts.Fatalf("usage: eventually DURATION get PERSON URL PATTERN… | exec PATTERN PROGRAM ARGUMENT…")
 	}
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	ts.Check(rig.Until(context.Background(), patience(d), func() error {
+		if args[1] == "exec" {
+			if err := ts.Exec(args[3], args[4:]...); err != nil {
+				return err
+			}
+			return matches(ts.ReadFile("stdout"), args[2:3])
+		}
 		text, err := w.fetch(args[2:])
 		if err != nil {
 			return err
