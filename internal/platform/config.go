@@ -72,6 +72,9 @@ type Config struct {
 	// AppSilentSeconds is how long a replica may answer nothing before it is
 	// restarted. Default 120; less than 0 = for ever.
 	AppSilentSeconds int64 `yaml:"app_silent_seconds" json:"app_silent_seconds"`
+	// Thumbnails is auto (default): an app that nobody gave a picture gets one
+	// that a headless browser takes of it, where this machine has one; or off.
+	Thumbnails string `yaml:"thumbnails" json:"thumbnails"`
 	// Metrics is the address of /healthz, /readyz and /metrics. Default 127.0.0.1:0, printed at the start.
 	Metrics string `yaml:"metrics" json:"metrics"`
 	// Registry says where images are kept, and how many of an app.
@@ -202,6 +205,9 @@ func (c *Config) defaults() {
 	if c.AppSilentSeconds == 0 {
 		c.AppSilentSeconds = 120
 	}
+	if c.Thumbnails == "" {
+		c.Thumbnails = "auto"
+	}
 }
 
 // Complete fills in the defaults and checks everything, all problems at once.
@@ -245,6 +251,7 @@ func (c *Config) Complete() error {
 	check((s3.AccessKeyFile == "") == (s3.SecretKeyFile == ""), "registry.s3", "access_key_file and secret_key_file go together")
 	check(s3.Bucket != "" || s3 == S3{}, "registry.s3.bucket", "is needed with the other keys of s3")
 	check(s3.Bucket == "" || s3.Region != "" || s3.Endpoint != "", "registry.s3.region", "is needed, or an endpoint")
+	check(c.Thumbnails == "auto" || c.Thumbnails == "off", "thumbnails", "%q is neither auto nor off", c.Thumbnails)
 	check(c.AppSilentSeconds < 0 || c.AppSilentSeconds >= 10, "app_silent_seconds", "%d seconds are too few: at least 10, or -1 for never", c.AppSilentSeconds)
 	check(c.Log.Format == "text" || c.Log.Format == "json", "log.format", "%q is neither text nor json", c.Log.Format)
 	check(new(slog.Level).UnmarshalText([]byte(c.Log.Level)) == nil, "log.level", "%q is none of debug, info, warn, error", c.Log.Level)
@@ -330,7 +337,7 @@ func (f Folder) Policy() string { return filepath.Join(string(f), "gateway", "po
 // Make makes the folders that must be there before anything starts. Only the
 // platform's user may enter.
 func (f Folder) Make() error {
-	for _, dir := range []string{"", "run", "run/apps", "secrets", "tls", "repos", "registry", "engine", "core", "gateway"} {
+	for _, dir := range []string{"", "run", "run/apps", "run/photo", "secrets", "tls", "repos", "registry", "engine", "core", "gateway"} {
 		if err := os.MkdirAll(filepath.Join(string(f), dir), 0o700); err != nil {
 			return errs.Wrap(err, errs.KindInvalid, "cannot make the data folder %s", f)
 		}

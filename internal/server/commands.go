@@ -46,6 +46,7 @@ func (s *settings) flags(cmd *cobra.Command) {
 	f.StringVar(&s.cfg.Data, "data", "", "folder that holds everything (default ./slipway-data)")
 	f.StringVar(&s.cfg.Listen, "listen", "", "address of the one port (default 127.0.0.1:8443)")
 	f.StringVar(&s.cfg.Metrics, "metrics", "", "address of /healthz, /readyz and /metrics (default: a free port on loopback)")
+	f.StringVar(&s.cfg.Thumbnails, "thumbnails", "", "auto: Chromium, when it is there, takes pictures of apps that have none; or off (default auto)")
 	f.StringVar(&s.cfg.Database, "database", "", "PostgreSQL database, such as postgres://user@host/slipway (default: SQLite in the data folder)")
 	f.StringVar(&s.cfg.DatabasePasswordFile, "database-password-file", "", "file that holds the password for --database")
 	f.BoolVar(&s.cfg.HTTP, "http", false, "serve plain HTTP, behind a proxy that ends TLS or on loopback")
@@ -63,6 +64,7 @@ func (s *settings) read() (platform.Config, error) {
 		{&cfg.Data, &s.cfg.Data},
 		{&cfg.Listen, &s.cfg.Listen},
 		{&cfg.Metrics, &s.cfg.Metrics},
+		{&cfg.Thumbnails, &s.cfg.Thumbnails},
 		{&cfg.Database, &s.cfg.Database},
 		{&cfg.DatabasePasswordFile, &s.cfg.DatabasePasswordFile},
 	} {

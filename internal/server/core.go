@@ -24,6 +24,7 @@ import (
 	"slipway.dev/slipway/internal/control/apps"
 	"slipway.dev/slipway/internal/control/people"
 	setting "slipway.dev/slipway/internal/control/settings"
+	"slipway.dev/slipway/internal/engine"
 	"slipway.dev/slipway/internal/image"
 	"slipway.dev/slipway/internal/link"
 	"slipway.dev/slipway/internal/pages"
@@ -95,6 +96,7 @@ func (c *core) handlers() map[string]http.Handler {
 		sockLink:     c.hub.Handler(c.people),
 		sockRegistry: c.registry.internal,
 		sockPlatform: c.platformHandler(),
+		sockPhoto:    c.apps.Studio(),
 		sockAdmin:    c.adminHandler(),
 		sockMetrics:  c.ownHandler(),
 	}
@@ -127,7 +129,7 @@ func (c *core) open(ctx context.Context) error {
 	}
 	c.apps = apps.New(apps.Options{
 		DB: c.db, Engine: c.engine, Build: buildWithTools{c.build}, Router: c.hub, Box: box, Hosts: c.hosts, Log: c.log.With("part", "apps"),
-		Data: c.data.Core(), PlatformPort: platformPort, Limits: apps.Limits{MemoryMB: c.cfg.AppMemoryMB, Silent: time.Duration(c.cfg.AppSilentSeconds) * time.Second},
+		Data: c.data.Core(), PlatformPort: platformPort, Photos: c.photos(), Limits: apps.Limits{MemoryMB: c.cfg.AppMemoryMB, Silent: time.Duration(c.cfg.AppSilentSeconds) * time.Second},
 		Removed: c.removed,
 	})
 	c.settings = &setting.Service{DB: c.db, Changed: c.apps.PlatformChanged, Brand: c.hub.SetBrand}
@@ -284,4 +286,9 @@ func (c *core) databaseAway(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	return c.db.Ping(ctx) != nil
+}
+
+// photos: a browser runs whatever an app sends it, so there must be a sandbox.
+func (c *core) photos() bool {
+	return c.at.doors[sockPhoto] != nil && c.cfg.Thumbnails == "auto" && engine.Isolation(c.cfg.Isolation) != engine.IsolationNone
 }

@@ -19,6 +19,7 @@ import (
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/logs"
 	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/internal/control/apps"
 	"slipway.dev/slipway/internal/engine"
 	"slipway.dev/slipway/internal/engine/proc"
 	"slipway.dev/slipway/internal/platform"
@@ -32,6 +33,7 @@ const (
 	sockCore     = "core"     // API, sign-in, git: asked by the gateway
 	sockLink     = "link"     // policy for the gateway
 	sockPlatform = "platform" // what apps may ask: keys and userinfo
+	sockPhoto    = "photo"    // the app of which a browser in a sandbox takes a picture
 	sockAdmin    = "admin"    // this machine's administrator, before the first sign-in
 	sockRegistry = "registry" // images, for the nodes' pull proxies
 )
@@ -122,7 +124,7 @@ func engineOptions(cfg platform.Config, log *slog.Logger) proc.Options {
 	data := platform.Folder(cfg.Data)
 	return proc.Options{
 		Root: data.Engine(), Log: log, Memory: cfg.AppMemoryMB << 20, Isolation: engine.Isolation(cfg.Isolation),
-		Links: map[string]string{platformLink: data.Run("apps/platform.sock")},
+		Links: map[string]string{platformLink: data.Run("apps/platform.sock"), apps.PhotoLink: data.Run("photo/photo.sock")},
 	}
 }
 
@@ -138,6 +140,7 @@ func listen(ctx context.Context, cfg *platform.Config) ([]supervise.Socket, erro
 		{sockLink, "data", "unix", data.Run("link.sock")},
 		// In a folder of its own: every sandbox sees that folder.
 		{sockPlatform, "data", "unix", data.Run("apps/platform.sock")},
+		{sockPhoto, "data", "unix", data.Run("photo/photo.sock")},
 		{sockAdmin, "data", "unix", data.Run("admin.sock")},
 	} {
 		socket, addr, err := supervise.Listen(ctx, s.name, s.network, s.addr)

@@ -86,7 +86,9 @@ func Start(ctx context.Context, o Options) (*Instance, error) {
 	in := &Instance{Options: o, done: make(chan struct{})}
 	file := filepath.Join(o.Data, "run", "up.json")
 	_ = os.Remove(file)
-	in.cmd = exec.CommandContext(context.WithoutCancel(ctx), o.Binary, append([]string{"up", "--data", o.Data}, o.Args...)...)
+	// Browsers that take pictures of apps would take the machine's time; o.Args may say otherwise.
+	args := append([]string{"up", "--data", o.Data, "--thumbnails", "off"}, o.Args...)
+	in.cmd = exec.CommandContext(context.WithoutCancel(ctx), o.Binary, args...)
 	in.cmd.Stdout, in.cmd.Stderr = o.Out, o.Out
 	in.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is ours to pass on
 	if err := in.cmd.Start(); err != nil {

@@ -56,6 +56,7 @@ type Options struct {
 	Data   string // folder for the logs of deploys
 
 	Now          func() time.Time // nil = time.Now
+	Photos       bool             // pictures of apps are taken where the engine has a browser, through PhotoLink
 	PlatformPort int              // loopback port inside that leads to the platform; 0 = none
 	Limits       Limits
 	Removed      func(ctx context.Context, app slipway.App) error // called when an app is deleted, such as for its repository; repeated until nil
@@ -104,6 +105,7 @@ type Service struct {
 	observer observer
 	bell     bell
 	meter    meter
+	studio   studio
 
 	mu      sync.Mutex
 	group   *loop.Group // nil until Run
@@ -131,6 +133,7 @@ func New(o Options) *Service {
 		envs:    map[string]*envBuild{},
 		started: map[slipway.UserID]uint64{},
 		kick:    make(chan struct{}, 1),
+		studio:  studio{kick: make(chan struct{}, 1), done: map[slipway.AppID]tried{}},
 	}
 }
 

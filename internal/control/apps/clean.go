@@ -16,7 +16,7 @@ import (
 
 // ours reports whether a layer belongs to apps; others are tools.
 func ours(layer string) bool {
-	for _, p := range []string{"src-", "env-", "deps-"} {
+	for _, p := range []string{"src-", "env-", "deps-", "photo"} {
 		if strings.HasPrefix(layer, p) {
 			return true
 		}
@@ -59,7 +59,7 @@ func (s *Service) dropOrphans(ctx context.Context, snap engine.Snapshot) error {
 		if t.ID.Scope == build.Scope {
 			orphan = !s.isBuilding(t.ID) && !slices.ContainsFunc(open, building)
 		}
-		if orphan {
+		if orphan && !s.studio.is(t.ID) {
 			all = append(all, s.Engine.Remove(ctx, t.ID))
 		}
 	}

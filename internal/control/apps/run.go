@@ -74,6 +74,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go("resync", s.resync)
 	g.Go("sweep", s.sweepLoop)
 	g.Go("measure", s.measureLoop)
+	g.Go("photos", s.photoLoop)
 	err := g.Wait()
 	s.mu.Lock()
 	s.group = nil
