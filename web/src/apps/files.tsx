@@ -112,7 +112,7 @@ function Way({ folder }: { folder: string }) {
       <Breadcrumbs>
         {['~/mount', ...names].map((name, i) =>
           i === names.length ? (
-            <Text key={i} fw={600} className="mono" aria-current="page">
+            <Text key={i} fw={600} className="mono" aria-current>
               {name}
             </Text>
           ) : (
