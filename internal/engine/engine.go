@@ -10,11 +10,16 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
 	"slipway.dev/slipway/internal/base/secret"
 )
+
+// ErrAway is in the chain of errors that say that what the engine works with,
+// such as Kubernetes, gives no answer now. It is back without anybody's help.
+var ErrAway = errors.New("the engine has no answer")
 
 // Engine runs workloads and tasks and keeps volumes. All methods may be called
 // at once. Errors carry kinds of package errs.

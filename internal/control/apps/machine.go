@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -92,6 +93,8 @@ func (r *run) main(ctx context.Context) error {
 	if err := r.reload(ctx); err != nil {
 		return err
 	}
+	var since time.Time // the first try in vain
+	waiting := ""
 	for tries := 0; !r.d.State.Final(); {
 		state := r.d.State
 		err := r.step(ctx)
@@ -100,14 +103,20 @@ func (r *run) main(ctx context.Context) error {
 		}
 		if err == nil {
 			if r.d.State != state {
-				tries = 0
+				tries, waiting = 0, ""
 				again.Reset()
 			}
 			continue
 		}
-		reason, final := r.judge(err, tries)
+		if tries == 0 {
+			since = r.s.now()
+		}
+		reason, final := r.judge(err, tries, since)
 		if final == "" {
 			tries++
+			if errors.Is(err, engine.ErrAway) {
+				r.tellWaiting(&waiting, strings.TrimSuffix(errs.Message(err), ": try again"))
+			}
 			r.s.Log.WarnContext(ctx, "a deploy tries again", "deploy", r.id, "state", state, "error", err)
 			if again.Wait(ctx) != nil {
 				return nil
@@ -158,8 +167,11 @@ func isFailure(err error) bool {
 	return errors.As(err, &f)
 }
 
+// engineBack is how long a deploy waits for an engine that is away.
+const engineBack = 10 * time.Minute
+
 // judge tells how an error ends the deploy; final is empty when it does not.
-func (r *run) judge(err error, tries int) (reason string, final slipway.DeployState) {
+func (r *run) judge(err error, tries int, since time.Time) (reason string, final slipway.DeployState) {
 	final = slipway.DeployFailed
 	if r.d.Release != 0 {
 		final = slipway.DeployRolledBack
@@ -174,6 +186,8 @@ func (r *run) judge(err error, tries int) (reason string, final slipway.DeploySt
 	case late: // it has the traffic: there is only forward
 		return "", ""
 	case errors.Is(err, store.ErrAway): // no fault of the app's, and nothing could be recorded
+		return "", ""
+	case errors.Is(err, engine.ErrAway) && r.s.now().Sub(since) < engineBack:
 		return "", ""
 	}
 	switch errs.KindOf(err) {

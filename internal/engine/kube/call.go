@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/engine"
 )
 
 // rest returns the client of a resource's group.
@@ -92,10 +94,10 @@ func failed(err error) error {
 	case apierrors.IsForbidden(err) && apierrors.ReasonForError(err) == metav1.StatusReasonForbidden:
 		return errs.Wrap(err, errs.KindInternal, "Kubernetes forbids it: the platform's role lacks a right, or a quota or an admission rule of the namespace stands in the way")
 	case apierrors.IsServerTimeout(err), apierrors.IsTimeout(err), apierrors.IsTooManyRequests(err), apierrors.IsServiceUnavailable(err), apierrors.IsInternalError(err):
-		return errs.Wrap(err, errs.KindUnavailable, "Kubernetes does not answer: try again")
+		return errs.Wrap(errors.Join(engine.ErrAway, err), errs.KindUnavailable, "Kubernetes does not answer: try again")
 	case apierrors.ReasonForError(err) == metav1.StatusReasonUnknown && errs.KindOf(err) == errs.KindInternal:
 		// No answer of the API: the connection failed.
-		return errs.Wrap(err, errs.KindUnavailable, "Kubernetes cannot be reached: try again")
+		return errs.Wrap(errors.Join(engine.ErrAway, err), errs.KindUnavailable, "Kubernetes cannot be reached: try again")
 	}
 	return err
 }
