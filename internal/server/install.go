@@ -257,34 +257,39 @@ func (i *installing) run(ctx context.Context, cmd *cobra.Command) error {
 // giveBase makes an image the base of apps' images, unless it is already.
 // Layers that an earlier run has brought are not sent again.
 func giveBase(ctx context.Context, out io.Writer, in *install.Installer, plan *install.Plan, from string) error {
-	began := time.Now()
 	return in.ToRegistry(ctx, plan, func(addr string, config *tls.Config) error {
-		transport := toCore(func() *tls.Config { return config }, addr)
-		defer transport.CloseIdleConnections()
-		to := platform.NameCore + "/" + image.BaseRepo + ":" + image.BaseTag
-		have, err := image.Digest(ctx, to, transport)
-		if err != nil {
-			return err
-		}
-		if from == "" {
-			if have == "" {
-				fmt.Fprintln(out, "! There is no base image for apps yet, and no app can be deployed without: make one with `slipway image base`, and run this again with --base-image base.tar")
-			}
-			return nil
-		}
-		img, err := image.Read(ctx, from)
-		if err != nil {
-			return err
-		}
-		if d, err := img.Digest(); err != nil || d.String() == have {
-			return err
-		}
-		digest, err := image.Upload(ctx, img, to, transport)
-		if err == nil {
-			fmt.Fprintf(out, "✓ Base image of apps %s (%.1f s)\n", digest, time.Since(began).Seconds())
-		}
-		return err
+		return giveBaseTo(ctx, out, addr, config, from)
 	})
+}
+
+// giveBaseTo is giveBase with the address that leads to the core's registry.
+func giveBaseTo(ctx context.Context, out io.Writer, addr string, config *tls.Config, from string) error {
+	began := time.Now()
+	transport := toCore(func() *tls.Config { return config }, addr)
+	defer transport.CloseIdleConnections()
+	to := platform.NameCore + "/" + image.BaseRepo + ":" + image.BaseTag
+	have, err := image.Digest(ctx, to, transport)
+	if err != nil {
+		return err
+	}
+	if from == "" {
+		if have == "" {
+			fmt.Fprintln(out, "! There is no base image for apps yet, and no app can be deployed without: make one with `slipway image base`, and run this again with --base-image base.tar")
+		}
+		return nil
+	}
+	img, err := image.Read(ctx, from)
+	if err != nil {
+		return err
+	}
+	if d, err := img.Digest(); err != nil || d.String() == have {
+		return err
+	}
+	digest, err := image.Upload(ctx, img, to, transport)
+	if err == nil {
+		fmt.Fprintf(out, "✓ Base image of apps %s (%.1f s)\n", digest, time.Since(began).Seconds())
+	}
+	return err
 }
 
 func (i *installing) password() (password secret.String, made bool, err error) {
