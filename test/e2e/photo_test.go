@@ -39,7 +39,7 @@ func TestPhoto(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.run(t, "alice", "", "apps", "thumbnail", "first", file)
-	w.run(t, "alice", "", "deploy", filepath.Join(w.root, "test", "apps", "probe"), "--app", "first")
+	w.run(t, "alice", "", "deploy", filepath.Join(w.root, "test", "apps", "probe"), "--name", "first")
 	push(t, w, "probe", "second")
 	w.photo(t, "second") // would come after one of the first
 	if data, err := w.picture("alice", "first"); err != nil || !bytes.Equal(data, card.Bytes()) {
