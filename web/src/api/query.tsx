@@ -96,10 +96,11 @@ export function useAct<In, Out = unknown>(o: {
   const mutation: UseMutationResult<Out, Error, In> = useMutation<Out, Error, In>({
     mutationFn: o.act,
     onSuccess: async (out, input) => {
+      await again(...(o.touches ?? []));
+      // Once the page shows it.
       if (o.done !== undefined) {
         notifications.show({ color: 'teal', message: typeof o.done === 'function' ? o.done(out, input) : o.done });
       }
-      await again(...(o.touches ?? []));
       await o.then?.(out, input);
     },
     onError: (error, input) => {

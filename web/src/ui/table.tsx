@@ -28,11 +28,10 @@ const features = tableFeatures({});
 
 /** A table whose order and parts the API decides. It scrolls sideways when it must. */
 export function DataTable<T extends object>({ label, columns, rows, keyOf, sort, picked }: Props<T>) {
-  const helper = createColumnHelper<typeof features, T>();
-  const defs = useMemo(
-    () => columns.map((c) => helper.display({ id: c.id, header: c.header, cell: ({ row }) => c.cell(row.original) })),
-    [columns, helper],
-  );
+  const defs = useMemo(() => {
+    const helper = createColumnHelper<typeof features, T>();
+    return columns.map((c) => helper.display({ id: c.id, header: c.header }));
+  }, [columns]);
   const table = useTable({ features, columns: defs, data: rows, getRowId: keyOf });
   const byId = Object.fromEntries(columns.map((c) => [c.id, c]));
   const toggle = (key: string, on: boolean) => {
@@ -88,7 +87,8 @@ export function DataTable<T extends object>({ label, columns, rows, keyOf, sort,
               )}
               {row.getAllCells().map((cell) => (
                 <Table.Td key={cell.id} ta={byId[cell.column.id]?.right ? 'right' : undefined}>
-                  <table.FlexRender cell={cell} />
+                  {/* Called, not rendered as a component: a new function would be a new one, and close its dialog. */}
+                  {byId[cell.column.id]?.cell(row.original)}
                 </Table.Td>
               ))}
             </Table.Tr>
