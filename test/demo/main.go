@@ -191,7 +191,7 @@ func demo(ctx context.Context, args []string) error {
 		return err
 	}
 	defer log.Close()
-	up := []string{"--listen", *listen}
+	up := []string{"--listen", *listen, "--thumbnails", "auto"}
 	if err := s.start(ctx, dir, up, log); err != nil {
 		text, _ := os.ReadFile(log.Name())
 		return fmt.Errorf("%w\n%s\n(its log: %s)", err, tail(text, 1500), log.Name())
