@@ -358,12 +358,15 @@ func (a *appLoop) show(v view, err error) {
 		v.failures[ref] = c.failure()
 	}
 	news := a.last.state != v.state || a.last.current != v.current
+	moved := !reflect.DeepEqual(a.last, v)
 	a.last = v
 	a.mu.Unlock()
 	if news {
 		a.s.changed(a.id, "", nil)
 	}
-	a.s.bell.ring()
+	if moved { // who waits makes passes too, and would wake itself without end
+		a.s.bell.ring()
+	}
 }
 
 func (a *appLoop) view() view {
