@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -249,6 +250,13 @@ func program(ctx context.Context, p *fake.Proc) engine.Exit {
 		}))(ctx, p)
 	case "sick":
 		return fake.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))(ctx, p)
+	case "slow": // well only at the sixth look
+		var looks atomic.Int32
+		return fake.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if looks.Add(1) < 6 {
+				w.WriteHeader(http.StatusBadGateway)
+			}
+		}))(ctx, p)
 	case "deaf":
 		_ = p.Listener.Close()
 		return fake.Wait(ctx, p)
