@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"slipway.dev/slipway/bench/measure"
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/test/rig"
 )
@@ -148,7 +149,7 @@ func (b *bench) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := median(pushes)
+	p := measure.Median(pushes)
 	b.add("P3 push → live, code only", seconds(p), fmt.Sprintf("≤ import %s + 1 s", seconds(own)), p <= own+time.Second)
 	err = load.Stop()
 	b.add("P7 failed, 50 requests a second", fmt.Sprintf("%d of %d", load.Failed.Load(), load.Sent.Load()), "0", err == nil)
@@ -202,7 +203,7 @@ func (b *bench) importTime(ctx context.Context) (time.Duration, error) {
 		}
 		times = append(times, time.Since(began))
 	}
-	return median(times), nil
+	return measure.Median(times), nil
 }
 
 func (b *bench) add(name, value, target string, ok bool) {
@@ -220,7 +221,7 @@ func (r row) String() string {
 
 func (b *bench) report(root string) error {
 	var s strings.Builder
-	host := fmt.Sprintf("%s, %d cores, Go %s", cpu(), runtime.NumCPU(), runtime.Version())
+	host := fmt.Sprintf("%s, %d cores, Go %s", measure.CPU(), runtime.NumCPU(), runtime.Version())
 	fmt.Fprintf(&s, "# Measurements\n\nMade by `make bench` on %s (%s).\n\n| measure | value | target | |\n|---|---|---|---|\n", time.Now().Format(time.DateOnly), host)
 	for _, r := range b.rows {
 		verdict := map[bool]string{true: "ok", false: "missed"}[r.ok]
@@ -247,25 +248,6 @@ func pssOf(pids []int) (sum int64, err error) {
 		}
 	}
 	return sum, nil
-}
-
-func cpu() string {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(text)) {
-		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
-			return strings.TrimSpace(v)
-		}
-	}
-	return runtime.GOARCH
-}
-
-func median(d []time.Duration) time.Duration {
-	for i := range d {
-		for j := i; j > 0 && d[j] < d[j-1]; j-- {
-			d[j], d[j-1] = d[j-1], d[j]
-		}
-	}
-	return d[len(d)/2]
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"slipway.dev/slipway/bench/measure"
 	"slipway.dev/slipway/client"
 	"slipway.dev/slipway/internal/base/secret"
 	"slipway.dev/slipway/test/cluster"
@@ -215,7 +216,7 @@ func (b *bench) pushes(ctx context.Context) error {
 		}
 		b.report.push(seconds(d), strings.Join(steps, ", "))
 	}
-	d := median(all)
+	d := measure.Median(all)
 	b.measure("push → live, code only", seconds(d), "≤ 5 s", d <= 5*time.Second)
 	return nil
 }

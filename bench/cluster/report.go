@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"slipway.dev/slipway/bench/measure"
 	"slipway.dev/slipway/test/cluster"
 )
 
@@ -44,7 +45,7 @@ func show(row ...string) []string {
 func (r *report) write(root string) error {
 	var s strings.Builder
 	fmt.Fprintf(&s, "# Measurements on Kubernetes\n\nMade by `make bench-cluster` on %s: Kubernetes %s with two nodes, the load and all that is\nmeasured share one machine (%s, %d cores, Go %s; load average before: %s).\n",
-		time.Now().Format(time.DateOnly), cluster.Version, cpu(), runtime.NumCPU(), runtime.Version(), r.load)
+		time.Now().Format(time.DateOnly), cluster.Version, measure.CPU(), runtime.NumCPU(), runtime.Version(), r.load)
 	table(&s, "", []string{"measure", "value", "target", ""}, r.measures)
 	table(&s, "Pushes of a change of the code, step by step, in seconds", []string{"push → live", "steps"}, r.pushes)
 	table(&s, "Faults", []string{"fault", "who opens the app", "who asks the API", "all as before after"}, r.faults)
@@ -59,25 +60,6 @@ func table(s *strings.Builder, title string, head []string, rows [][]string) {
 	for _, r := range rows {
 		fmt.Fprintf(s, "| %s |\n", strings.Join(r, " | "))
 	}
-}
-
-func cpu() string {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(text)) {
-		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
-			return strings.TrimSpace(v)
-		}
-	}
-	return runtime.GOARCH
-}
-
-func median(d []time.Duration) time.Duration {
-	for i := range d {
-		for j := i; j > 0 && d[j] < d[j-1]; j-- {
-			d[j], d[j-1] = d[j-1], d[j]
-		}
-	}
-	return d[len(d)/2]
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"slipway.dev/slipway/bench/measure"
 )
 
 // watch notes in each page when what the selector finds was first painted, and
@@ -87,7 +89,7 @@ func (b *bench) visit(name, url string) error {
 		}
 		first = append(first, time.Duration(ms*float64(time.Millisecond)))
 	}
-	d := median(first)
+	d := measure.Median(first)
 	verdict(name+": first content", millis(d), "≤ 1 s", d <= time.Second)
 	var seen struct {
 		Long       []float64
@@ -110,13 +112,4 @@ func (b *bench) visit(name, url string) error {
 	}
 	verdict(fmt.Sprintf("%s: long tasks, %d px to %d shown", name, seen.Far, seen.Shown), value, "≤ 50 ms", worst <= 50)
 	return nil
-}
-
-func median(d []time.Duration) time.Duration {
-	for i := range d {
-		for j := i; j > 0 && d[j] < d[j-1]; j-- {
-			d[j], d[j-1] = d[j-1], d[j]
-		}
-	}
-	return d[len(d)/2]
 }
