@@ -43,6 +43,7 @@ type Client struct {
 	setUp   sync.Once
 	http    *http.Client
 	noted   time.Time // used by Run only
+	handed  shelf
 }
 
 // Policy returns the table: an immutable snapshot, nil when there never was one.
@@ -142,6 +143,10 @@ func (c *Client) take(f frame) error {
 			return err
 		}
 	}
+	if f.Tokens != nil {
+		c.handed.put(*f.Tokens)
+		return nil
+	}
 	if next == nil { // a heartbeat
 		if now.Sub(c.noted) > noteEvery && c.Policy() != nil {
 			c.noted = now
@@ -149,7 +154,9 @@ func (c *Client) take(f frame) error {
 		}
 		return nil
 	}
-	c.policy.Store(next)
+	if old := c.policy.Swap(next); old != nil && (f.Policy != nil || len(f.Delta.People) > 0) {
+		c.handed.follow(old, next)
+	}
 	c.noted = now
 	return writeTable(c.File, next)
 }
@@ -172,10 +179,15 @@ func (c *Client) Exchange(ctx context.Context, code, host string) (token string,
 	return m.Token, m.Expires, err
 }
 
-// AppTokens returns what an app gets to know of a session's person.
+// AppTokens returns what an app gets to know of a session's person: what
+// another gateway was told serves too.
 func (c *Client) AppTokens(ctx context.Context, sid slipway.SessionID, app slipway.AppID) (Tokens, error) {
-	m, err := ask[tokensMessage](ctx, c, "/link/tokens", askTokensMessage{sid, app})
-	return Tokens{secret.New(m.ID), secret.New(m.Access), m.Expires}, err
+	q := askTokensMessage{sid, app}
+	if t, ok := c.handed.get(q); ok {
+		return t, nil
+	}
+	m, err := ask[tokensMessage](ctx, c, "/link/tokens", q)
+	return m.tokens(), err
 }
 
 // ask puts a question to the core. A core that is away or restarts is Unavailable.

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/dial"
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/link"
@@ -171,4 +172,52 @@ func TestAGatewayReconnects(t *testing.T) {
 
 func ack(gateway, epoch string, version uint64) io.Reader {
 	return strings.NewReader(fmt.Sprintf(`{"gateway":%q,"epoch":%q,"version":%d}`, gateway, epoch, version))
+}
+
+// What one gateway was told of a viewer serves at all of them while the core is
+// away, but never after the viewer has become another.
+func TestTokensReachEveryGateway(t *testing.T) {
+	h := newHub()
+	h.Open()
+	endpoint, d := cluster(t, h)
+	gateway := func() *link.Client {
+		c := &link.Client{Endpoint: endpoint, Dialer: d, File: filepath.Join(t.TempDir(), "policy.json")}
+		run(t, c)
+		until(t, "a gateway's first table", func() bool { return version(c) > 0 })
+		return c
+	}
+	asks := func(c *link.Client, sid slipway.SessionID) bool { // true = known without the core
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		got, err := c.AppTokens(ctx, sid, "app_1")
+		if err == nil && (got.IDToken.Reveal() != "id app_1" || got.AccessToken.Reveal() != "access") {
+			t.Errorf("handed on: %q, %q", got.IDToken.Reveal(), got.AccessToken.Reveal())
+		}
+		return err == nil
+	}
+	first, second := gateway(), gateway()
+	if asks(second, "ses_1") {
+		t.Fatal("a gateway knows tokens that nobody asked for")
+	}
+	if _, err := first.AppTokens(t.Context(), "ses_1", "app_1"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the tokens at the second gateway", func() bool { return asks(second, "ses_1") })
+	third := gateway()
+	until(t, "the tokens at a gateway that came later", func() bool { return asks(third, "ses_1") })
+
+	v := h.SetPerson("user_a", &link.Person{Name: "alice", Epoch: 1, Roles: []slipway.Role{slipway.RoleAdmin}})
+	if err := h.Acked(t.Context(), v); err != nil {
+		t.Fatal(err)
+	}
+	fourth := gateway()
+	for i, c := range []*link.Client{first, second, third, fourth} {
+		if asks(c, "ses_1") {
+			t.Errorf("gateway %d still tells what was true before the person's roles changed", i)
+		}
+	}
+	table, err := os.ReadFile(second.File)
+	if err != nil || strings.Contains(string(table), "access_token") {
+		t.Errorf("tokens on the disk: %v", err)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,8 @@ type Hub struct {
 	mu      sync.Mutex
 	policy  Policy
 	deltas  []Delta // contiguous; the last one is policy.Version
+	handed  []handed
+	hands   uint64 // tokens handed out in this life
 	open    bool
 	closed  bool
 	peers   map[*peer]struct{}
@@ -154,6 +157,7 @@ func (h *Hub) SetPerson(id slipway.UserID, p *Person) uint64 {
 	} else {
 		h.policy.People[id] = *p
 	}
+	h.handed = slices.DeleteFunc(h.handed, func(m handed) bool { return m.User == id })
 	return h.record(Delta{People: map[slipway.UserID]*Person{id: p}})
 }
 
@@ -165,6 +169,7 @@ func (h *Hub) Revoke(sid slipway.SessionID, until time.Time) uint64 {
 		return h.policy.Version
 	}
 	forgetExpired(h.policy.Revoked)
+	h.handed = slices.DeleteFunc(h.handed, func(m handed) bool { return m.Session == sid })
 	h.policy.Revoked[sid] = until
 	return h.record(Delta{Revoked: map[slipway.SessionID]time.Time{sid: until}})
 }
@@ -260,9 +265,10 @@ func (h *Hub) ack(id, epoch string, version uint64) bool {
 	return false
 }
 
-// next returns what a gateway at a version of an epoch has not seen, and a
-// channel that tells when there may be more: nil when the hub is closed.
-func (h *Hub) next(epoch string, version uint64) (frames []frame, changed <-chan struct{}) {
+// next returns what a gateway at a version of an epoch, with so many tokens
+// handed, has not seen, and a channel that tells when there may be more: nil
+// when the hub is closed.
+func (h *Hub) next(epoch string, version, hands uint64) (frames []frame, changed <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -277,6 +283,11 @@ func (h *Hub) next(epoch string, version uint64) (frames []frame, changed <-chan
 		}
 	default:
 		frames = []frame{{Policy: h.policy.clone()}}
+	}
+	for _, m := range h.handed {
+		if h.open && m.n > hands {
+			frames = append(frames, frame{Tokens: &m})
+		}
 	}
 	return frames, h.changed
 }

@@ -21,6 +21,8 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
+var farAway = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+
 type backend struct{}
 
 func (backend) Exchange(_ context.Context, code, host string) (string, time.Time, error) {
@@ -34,7 +36,7 @@ func (backend) AppTokens(_ context.Context, sid slipway.SessionID, app slipway.A
 	if sid == "broken" {
 		return link.Tokens{}, errors.New("internal detail")
 	}
-	return link.Tokens{IDToken: secret.New("id " + string(app)), AccessToken: secret.New("access"), Expires: time.Unix(2000, 0).UTC()}, nil
+	return link.Tokens{User: "user_a", IDToken: secret.New("id " + string(app)), AccessToken: secret.New("access"), Expires: farAway}, nil
 }
 
 func newHub() *link.Hub {
@@ -150,7 +152,7 @@ func TestAsks(t *testing.T) {
 		t.Error("a core's error lost its kind or message:", err)
 	}
 	tokens, err := c.AppTokens(t.Context(), "ses", "app_1")
-	if err != nil || tokens.IDToken.Reveal() != "id app_1" || tokens.AccessToken.Reveal() != "access" || !tokens.Expires.Equal(time.Unix(2000, 0)) {
+	if err != nil || tokens.IDToken.Reveal() != "id app_1" || tokens.AccessToken.Reveal() != "access" || !tokens.Expires.Equal(farAway) {
 		t.Error(tokens, err)
 	}
 	if _, err := c.AppTokens(t.Context(), "broken", "app_1"); !errs.Is(err, errs.KindInternal) || errs.Message(err) == "internal detail" {

@@ -17,6 +17,7 @@ const maxAsk = 64 << 10 // bytes of a gateway's question
 
 // Tokens say to an app who its viewer is.
 type Tokens struct {
+	User                 slipway.UserID
 	IDToken, AccessToken secret.String // compact JWTs
 	Expires              time.Time     // at least an hour away
 }
@@ -49,9 +50,10 @@ type (
 		App     slipway.AppID     `json:"app"`
 	}
 	tokensMessage struct {
-		ID      string    `json:"id_token"`
-		Access  string    `json:"access_token"`
-		Expires time.Time `json:"expires"`
+		User    slipway.UserID `json:"user"`
+		ID      string         `json:"id_token"`
+		Access  string         `json:"access_token"`
+		Expires time.Time      `json:"expires"`
 	}
 	errorMessage struct {
 		Kind    string `json:"kind"`
@@ -80,8 +82,13 @@ func (h *Hub) Handler(b Backend) http.Handler {
 	})
 	mux.HandleFunc("POST /link/tokens", func(w http.ResponseWriter, r *http.Request) {
 		answer(h, w, r, func(ctx context.Context, m askTokensMessage) (tokensMessage, error) {
+			version := h.version()
 			t, err := b.AppTokens(ctx, m.Session, m.App)
-			return tokensMessage{t.IDToken.Reveal(), t.AccessToken.Reveal(), t.Expires}, err
+			out := tokensMessage{t.User, t.IDToken.Reveal(), t.AccessToken.Reveal(), t.Expires}
+			if err == nil {
+				h.hand(handed{askTokensMessage: m, tokensMessage: out}, version)
+			}
+			return out, err
 		})
 	})
 	return mux
@@ -119,6 +126,7 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	epoch := q.Get("epoch")
 	version, _ := strconv.ParseUint(q.Get("version"), 10, 64)
+	var hands uint64
 	p := &peer{id: q.Get("gateway")}
 	h.join(p)
 	defer h.leave(p)
@@ -132,7 +140,7 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request) {
 	defer beat.Stop()
 	beats := []frame{{}} // the first line tells the gateway that it is connected
 	for {
-		frames, changed := h.next(epoch, version)
+		frames, changed := h.next(epoch, version, hands)
 		if changed == nil {
 			return
 		}
@@ -146,6 +154,8 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request) {
 				epoch, version = f.Policy.Epoch, f.Policy.Version
 			case f.Delta != nil:
 				version = f.Delta.Version
+			case f.Tokens != nil:
+				hands = f.Tokens.n
 			}
 		}
 		if out.Flush() != nil {

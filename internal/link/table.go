@@ -21,6 +21,7 @@ const (
 type frame struct {
 	Policy *Policy `json:"policy,omitempty"`
 	Delta  *Delta  `json:"delta,omitempty"`
+	Tokens *handed `json:"tokens,omitempty"`
 }
 
 // errGap says that a delta does not follow the table.

@@ -74,5 +74,5 @@ func (s *Service) AppTokens(ctx context.Context, sid slipway.SessionID, app slip
 	if err != nil {
 		return link.Tokens{}, err
 	}
-	return link.Tokens{IDToken: secret.New(id), AccessToken: secret.New(acc), Expires: time.Unix(c.Expires, 0).UTC()}, nil
+	return link.Tokens{User: a.User.ID, IDToken: secret.New(id), AccessToken: secret.New(acc), Expires: time.Unix(c.Expires, 0).UTC()}, nil
 }
