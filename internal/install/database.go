@@ -64,7 +64,8 @@ func (p *plan) database() []object {
 	c := corev1.Container{
 		Name: "postgres", Image: p.Database.Image, Command: []string{"/bin/sh", "/etc/slipway/start/start.sh"},
 		Ports: []corev1.ContainerPort{port("postgres", "5432")}, Resources: needs("100m", "256Mi", "1Gi"),
-		Lifecycle: nil,
+		// PostgreSQL takes TERM as "when the last client has gone", and the core does not go.
+		Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"/bin/sh", "-c", "kill -INT 1"}}}},
 	}
 	ask := corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{
 		"/bin/sh", "-c",
