@@ -21,6 +21,8 @@ type (
 	SessionID string
 	// TokenID names an API token.
 	TokenID string
+	// SSHKeyID names a person's SSH key.
+	SSHKeyID string
 )
 
 var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)

@@ -47,6 +47,22 @@ type NewToken struct {
 	Secret string `json:"secret" doc:"Send it as Authorization: Bearer. It is not shown again."`
 }
 
+// AddSSHKey adds a public key with which one comes to git over SSH.
+type AddSSHKey struct {
+	Name string `json:"name,omitempty" maxLength:"100" doc:"Absent = what the key's own comment says."`
+	Key  string `json:"key" maxLength:"16384" doc:"The one line of a .pub file: ed25519, ECDSA, their sk- forms on a security key, or RSA of at least 2048 bits."`
+}
+
+// SSHKey is a public key of a person.
+type SSHKey struct {
+	ID          slipway.SSHKeyID `json:"id"`
+	Name        string           `json:"name"`
+	Type        string           `json:"type" doc:"ssh-ed25519 and so on."`
+	Fingerprint string           `json:"fingerprint" doc:"As ssh-keygen -l prints it: SHA256:…"`
+	Created     time.Time        `json:"created"`
+	Used        *time.Time       `json:"last_used,omitempty"`
+}
+
 // Session is a browser in which one is signed in.
 type Session struct {
 	ID      slipway.SessionID `json:"id"`
@@ -105,6 +121,23 @@ func (c *Client) CreateToken(ctx context.Context, in CreateToken, key string) (*
 	var out NewToken
 	err := c.do(ctx, call{method: http.MethodPost, path: "/v1/tokens", in: in, key: key}, &out)
 	return &out, err
+}
+
+// SSHKeys lists one's own SSH keys.
+func (c *Client) SSHKeys(ctx context.Context) ([]SSHKey, error) {
+	return all[SSHKey](ctx, c, "/v1/ssh-keys", nil)
+}
+
+// AddSSHKey adds a key; key makes repeating it harmless.
+func (c *Client) AddSSHKey(ctx context.Context, in AddSSHKey, key string) (*SSHKey, error) {
+	var out SSHKey
+	err := c.do(ctx, call{method: http.MethodPost, path: "/v1/ssh-keys", in: in, key: key}, &out)
+	return &out, err
+}
+
+// RemoveSSHKey takes one of one's own keys away.
+func (c *Client) RemoveSSHKey(ctx context.Context, id slipway.SSHKeyID) error {
+	return c.do(ctx, call{method: http.MethodDelete, path: "/v1/ssh-keys/" + url.PathEscape(string(id))}, nil)
 }
 
 // RevokeToken ends one of one's own tokens.

@@ -28,6 +28,7 @@ func (s *server) peopleRoutes() {
 			return ok(client.Whoami{User: *a.User, Token: a.Token, Scopes: a.Scopes}), nil
 		})
 	s.tokenRoutes()
+	s.sshKeyRoutes()
 	s.sessionRoutes()
 }
 
@@ -82,6 +83,39 @@ func (s *server) tokenRoutes() {
 	}
 	handle(s, access.MakeTokens, huma.Operation{OperationID: "revoke-token", Method: http.MethodDelete, Path: "/v1/tokens/{id}", Tags: []string{"people"}, Summary: "End one of one's own tokens"},
 		func(ctx context.Context, in *tokenIn) (*none, error) { return nil, s.People.RevokeToken(ctx, in.ID) })
+}
+
+func (s *server) sshKeyRoutes() {
+	handle(s, access.ReadAccount, huma.Operation{OperationID: "list-ssh-keys", Method: http.MethodGet, Path: "/v1/ssh-keys", Tags: []string{"people"}, Summary: "List one's own SSH keys"},
+		func(ctx context.Context, _ *none) (*body[client.Page[client.SSHKey]], error) {
+			list, err := s.People.SSHKeys(ctx)
+			if err != nil {
+				return nil, err
+			}
+			out := page(make([]client.SSHKey, len(list)))
+			for i, k := range list {
+				out.Body.Items[i] = client.SSHKey(k)
+			}
+			return out, nil
+		})
+
+	type addIn struct {
+		Idempotent
+		Body client.AddSSHKey
+	}
+	handle(s, access.AddKeys, huma.Operation{OperationID: "add-ssh-key", Method: http.MethodPost, Path: "/v1/ssh-keys", DefaultStatus: http.StatusCreated, Tags: []string{"people"}, Summary: "Add an SSH key of one's own, for git"},
+		func(ctx context.Context, in *addIn) (*body[client.SSHKey], error) {
+			return once(ctx, s.answers, in.Key, []any{"add-ssh-key", in.Body}, func() (*body[client.SSHKey], error) {
+				k, err := s.People.AddSSHKey(ctx, people.AddSSHKey(in.Body))
+				return one(client.SSHKey(k), err)
+			})
+		})
+
+	type keyIn struct {
+		ID slipway.SSHKeyID `path:"id" maxLength:"64" doc:"The key."`
+	}
+	handle(s, access.AddKeys, huma.Operation{OperationID: "remove-ssh-key", Method: http.MethodDelete, Path: "/v1/ssh-keys/{id}", Tags: []string{"people"}, Summary: "Take one of one's own SSH keys away"},
+		func(ctx context.Context, in *keyIn) (*none, error) { return nil, s.People.RemoveSSHKey(ctx, in.ID) })
 }
 
 func (s *server) sessionRoutes() {

@@ -158,7 +158,7 @@ func (p *program) root(extra []*cobra.Command) *cobra.Command {
 		p.deployCommand(), p.appsCommand(), p.deploysCommand(), p.releasesCommand(), p.rollbackCommand(),
 		p.logsCommand(), p.envCommand(), p.psCommand(), p.pauseCommand(), p.resumeCommand(), p.restartCommand(), p.openCommand(),
 		p.filesCommand(), p.templatesCommand(), p.portalCommand(), p.metricsCommand(),
-		p.tokensCommand(), p.sessionsCommand(), p.adminCommand(),
+		p.tokensCommand(), p.keysCommand(), p.sessionsCommand(), p.adminCommand(),
 	} {
 		c.GroupID = "client"
 		p.flags(c.PersistentFlags())

@@ -38,6 +38,7 @@ const (
 	ReadAccount   Verb = "account.read"   // profile, sessions, tokens
 	UpdateAccount Verb = "account.update" // profile, password, end sessions
 	MakeTokens    Verb = "account.tokens" // make and revoke API tokens
+	AddKeys       Verb = "account.keys"   // add and remove SSH keys
 	AdminAccount  Verb = "account.admin"  // roles, disable, another's password
 )
 
@@ -121,6 +122,7 @@ var rules = map[Verb]rule{
 	ReadAccount:   {KindAccount, self | admin, false, slipway.ScopeRead, "be an administrator"},
 	UpdateAccount: {KindAccount, self | admin, false, slipway.ScopeAll, "be an administrator"},
 	MakeTokens:    {KindAccount, self, false, slipway.ScopeAll, "be that person"},
+	AddKeys:       {KindAccount, self, false, slipway.ScopeAll, "be that person"},
 	AdminAccount:  {KindAccount, admin, false, slipway.ScopeAll, "be an administrator"},
 }
 

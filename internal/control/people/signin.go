@@ -110,8 +110,8 @@ func (s *Service) Password(ctx context.Context, name, password, addr string) (sl
 // there takes as long as one who is, and gives the same error.
 func (s *Service) authenticate(ctx context.Context, name, password, addr string) (store.Person, error) {
 	name = strings.ToLower(strings.TrimSpace(cut(name, 100)))
-	keys := [2]string{"person:" + name + "|" + network(addr), "addr:" + network(addr)}
-	if err := s.mayTry(ctx, keys); err != nil {
+	person, from := try{"person:" + name + "|" + network(addr), freeByPerson}, try{"addr:" + network(addr), freeByAddr}
+	if err := s.mayTry(ctx, person.key, from.key); err != nil {
 		return store.Person{}, err
 	}
 	release, err := s.slot(ctx)
@@ -119,7 +119,7 @@ func (s *Service) authenticate(ctx context.Context, name, password, addr string)
 		return store.Person{}, err
 	}
 	defer release()
-	if err := s.mayTry(ctx, keys); err != nil { // others have failed while this one waited
+	if err := s.mayTry(ctx, person.key, from.key); err != nil { // others have failed while this one waited
 		return store.Person{}, err
 	}
 	var p store.Person
@@ -135,7 +135,7 @@ func (s *Service) authenticate(ctx context.Context, name, password, addr string)
 		hash = s.decoy
 	}
 	if !s.matches(hash, password) || p.Password == "" {
-		if err := s.failed(ctx, keys, name, addr); err != nil {
+		if err := s.failed(ctx, name, addr, person, from); err != nil {
 			return store.Person{}, err
 		}
 		return store.Person{}, errs.Unauthenticated("wrong user name or password")
@@ -143,11 +143,17 @@ func (s *Service) authenticate(ctx context.Context, name, password, addr string)
 	if p.Disabled { // who knows the password may know it
 		return store.Person{}, errs.Denied("this account is disabled: ask an administrator")
 	}
-	return p, s.succeeded(ctx, keys[0])
+	return p, s.succeeded(ctx, person.key)
+}
+
+// try is what failures are counted by, and how many of them cost nothing.
+type try struct {
+	key  string
+	free int
 }
 
 // mayTry returns Exhausted while one of the keys must wait.
-func (s *Service) mayTry(ctx context.Context, keys [2]string) error {
+func (s *Service) mayTry(ctx context.Context, keys ...string) error {
 	var until time.Time
 	err := s.DB.View(ctx, func(tx *store.Tx) error {
 		until = time.Time{}
@@ -175,11 +181,11 @@ func (s *Service) mayTry(ctx context.Context, keys [2]string) error {
 	return nil
 }
 
-func (s *Service) failed(ctx context.Context, keys [2]string, name, addr string) error {
+func (s *Service) failed(ctx context.Context, name, addr string, tries ...try) error {
 	now := s.now()
 	return s.DB.Update(ctx, func(tx *store.Tx) error {
-		for i, k := range keys {
-			f, err := tx.LoginFailures(k)
+		for _, t := range tries {
+			f, err := tx.LoginFailures(t.key)
 			if err != nil {
 				return err
 			}
@@ -187,8 +193,8 @@ func (s *Service) failed(ctx context.Context, keys [2]string, name, addr string)
 				f = store.Failures{}
 			}
 			f.Count++
-			f.Last, f.Until = now, now.Add(backOff(f.Count-[2]int{freeByPerson, freeByAddr}[i]))
-			if err := tx.SetLoginFailures(k, f); err != nil {
+			f.Last, f.Until = now, now.Add(backOff(f.Count-t.free))
+			if err := tx.SetLoginFailures(t.key, f); err != nil {
 				return err
 			}
 		}

@@ -41,6 +41,43 @@ func (s *suite) text() {
 	}
 }
 
+// sshKeys are one person's each, and gone with the row.
+func (s *suite) sshKeys() {
+	for _, n := range []string{"kim", "lee"} {
+		s.update(func(tx *store.Tx) error { return tx.AddPerson(person(n)) })
+	}
+	k := store.SSHKey{ID: "sshkey_1", User: "user_kim", Name: "desk", Type: "ssh-ed25519", Key: "AAAA", Fingerprint: "SHA256:one", Created: now}
+	s.update(func(tx *store.Tx) error { return tx.AddSSHKey(k) })
+	again := k
+	again.ID, again.User = "sshkey_2", "user_lee"
+	s.kind(s.db.Update(s.Context(), func(tx *store.Tx) error { return tx.AddSSHKey(again) }), errs.KindConflict)
+	k.Used = now.Add(time.Minute)
+	s.update(func(tx *store.Tx) error { return tx.TouchSSHKey(k.ID, k.Used) })
+	s.view(func(tx *store.Tx) error {
+		got, err := tx.SSHKeyByFingerprint(k.Fingerprint)
+		list, lerr := tx.SSHKeysOf(k.User)
+		if got != k || len(list) != 1 || list[0] != k {
+			s.Errorf("%+v and %+v, not %+v", got, list, k)
+		}
+		return errors.Join(err, lerr)
+	})
+	remove := func(by slipway.UserID) error {
+		return s.db.Update(s.Context(), func(tx *store.Tx) error {
+			_, err := tx.DeleteSSHKey(by, k.ID)
+			return err
+		})
+	}
+	s.kind(remove("user_lee"), errs.KindNotFound)
+	s.update(func(tx *store.Tx) error {
+		got, err := tx.DeleteSSHKey(k.User, k.ID)
+		if got != k {
+			s.Errorf("%+v was removed, not %+v", got, k)
+		}
+		return err
+	})
+	s.kind(remove(k.User), errs.KindNotFound)
+}
+
 // people are listed by the bytes of their names, page by page, and found by
 // what their names hold, in any case.
 func (s *suite) people() {

@@ -28,6 +28,7 @@ func Run(t *testing.T, fresh func(t *testing.T) string) {
 		"ViewIsOneState":            (*suite).snapshot,
 		"Text":                      (*suite).text,
 		"People":                    (*suite).people,
+		"SSHKeys":                   (*suite).sshKeys,
 		"Sessions":                  (*suite).sessions,
 		"Apps":                      (*suite).apps,
 		"DeleteTakesEverything":     (*suite).deleteApp,

@@ -855,6 +855,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/ssh-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List one's own SSH keys */
+        get: operations["list-ssh-keys"];
+        put?: never;
+        /** Add an SSH key of one's own, for git */
+        post: operations["add-ssh-key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/ssh-keys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Take one of one's own SSH keys away */
+        delete: operations["remove-ssh-key"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/status": {
         parameters: {
             query?: never;
@@ -1032,6 +1067,12 @@ export interface components {
             others: "nobody" | "signed-in" | "everyone";
             /** @description Those who may for a reason of their own: owner, co-owners, listed viewers, administrators. */
             people: components["schemas"]["WhoMayOpen"][];
+        };
+        AddSSHKey: {
+            /** @description The one line of a .pub file: ed25519, ECDSA, their sk- forms on a security key, or RSA of at least 2048 bits. */
+            key: string;
+            /** @description Absent = what the key's own comment says. */
+            name?: string;
         };
         Announcement: {
             by: string;
@@ -1660,6 +1701,16 @@ export interface components {
              */
             total?: number;
         };
+        PageSSHKey: {
+            items: components["schemas"]["SSHKey"][];
+            /** @description Give it as cursor to get the next part; absent on the last. */
+            next?: string;
+            /**
+             * Format: int64
+             * @description How many there are in all parts; absent where nobody counts.
+             */
+            total?: number;
+        };
         PageSession: {
             items: components["schemas"]["Session"][];
             /** @description Give it as cursor to get the next part; absent on the last. */
@@ -1831,6 +1882,18 @@ export interface components {
              * @description Absent or 0 = the one before the current.
              */
             release?: number;
+        };
+        SSHKey: {
+            /** Format: date-time */
+            created: string;
+            /** @description As ssh-keygen -l prints it: SHA256:… */
+            fingerprint: string;
+            id: string;
+            /** Format: date-time */
+            last_used?: string;
+            name: string;
+            /** @description ssh-ed25519 and so on. */
+            type: string;
         };
         Scale: {
             /** Format: int64 */
@@ -4335,6 +4398,101 @@ export interface operations {
             header?: never;
             path: {
                 /** @description The session. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-ssh-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageSSHKey"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "add-ssh-key": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Of your choice: repeating a request with the same one gives the same answer. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddSSHKey"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SSHKey"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "remove-ssh-key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The key. */
                 id: string;
             };
             cookie?: never;
