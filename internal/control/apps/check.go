@@ -195,15 +195,9 @@ func (s *Service) get(ctx context.Context, endpoint string, w wanted) (status in
 	if err != nil {
 		return 0, "the health path " + path + " cannot be asked for"
 	}
-	req.Header = http.Header{
-		"User-Agent": {"Slipway-Health"}, "Accept": {"*/*"},
-		"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Host": {app.Host}, "X-Forwarded-Proto": {app.Scheme}, "X-Forwarded-Prefix": {"/" + w.app.Name},
-	}
-	t := &http.Transport{
-		DisableKeepAlives: true, DisableCompression: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial.Dial(ctx, endpoint) },
-	}
-	res, err := t.RoundTrip(req)
+	req.Header = http.Header{"User-Agent": {"Slipway-Health"}, "Accept": {"*/*"}}
+	forward(req.Header, app, w.app.Name)
+	res, err := replicaAt(endpoint).RoundTrip(req)
 	switch {
 	case errors.Is(err, dial.ErrRefused), errors.Is(err, syscall.ECONNREFUSED):
 		return 0, notBound
@@ -220,3 +214,19 @@ func (s *Service) get(ctx context.Context, endpoint string, w wanted) (status in
 }
 
 const notBound = "port not bound"
+
+// replicaAt leads to one replica, whatever the host.
+func replicaAt(endpoint string) *http.Transport {
+	return &http.Transport{
+		DisableKeepAlives: true, DisableCompression: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial.Dial(ctx, endpoint) },
+	}
+}
+
+// forward says what a gateway says of an app that viewers know by the address.
+func forward(h http.Header, outside *url.URL, app string) {
+	h["X-Forwarded-For"] = []string{"127.0.0.1"}
+	h["X-Forwarded-Host"] = []string{outside.Host}
+	h["X-Forwarded-Proto"] = []string{outside.Scheme}
+	h["X-Forwarded-Prefix"] = []string{"/" + app}
+}

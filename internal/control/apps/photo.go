@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"slipway.dev/slipway"
-	"slipway.dev/slipway/internal/base/dial"
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/base/secret"
@@ -296,14 +294,8 @@ func through(name string, outside *url.URL, endpoint string) *httputil.ReversePr
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", outside.Host, outside.Host
 			r.Out.URL.Path, r.Out.URL.RawPath = strings.TrimPrefix(r.In.URL.Path, "/"+name), ""
-			r.Out.Header["X-Forwarded-For"] = []string{"127.0.0.1"}
-			r.Out.Header["X-Forwarded-Host"] = []string{outside.Host}
-			r.Out.Header["X-Forwarded-Proto"] = []string{outside.Scheme}
-			r.Out.Header["X-Forwarded-Prefix"] = []string{"/" + name}
+			forward(r.Out.Header, outside, name)
 		},
-		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial.Dial(ctx, endpoint) },
-		},
+		Transport: replicaAt(endpoint),
 	}
 }
