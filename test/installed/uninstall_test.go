@@ -122,12 +122,17 @@ func (w *world) serves(app string) {
 	}))
 }
 
-// pods are the running ones of apps.
-func (w *world) pods() string {
+// pods are those of apps, once all are ready: Kubernetes asks less often than we do.
+func (w *world) pods() (out string) {
 	w.Helper()
-	out, err := w.p.Cluster.Kubectl(w.Context(), "-n", w.p.Apps, "get", "pods", "-l", "slipway.dev/kind=workload", "-o",
-		`jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}`)
-	w.ok(err)
+	w.ok(rig.Until(w.Context(), time.Minute, func() (err error) {
+		out, err = w.p.Cluster.Kubectl(w.Context(), "-n", w.p.Apps, "get", "pods", "-l", "slipway.dev/kind=workload", "-o",
+			`jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}`)
+		if err == nil && strings.Contains(out, " False") {
+			err = fmt.Errorf("not ready:\n%s", out)
+		}
+		return err
+	}))
 	return out
 }
 
