@@ -53,7 +53,8 @@ func stage(ctx context.Context, args []string) (err error) {
 	}
 	set := &set{show: s, data: data, people: map[string]rig.Person{"admin": s.who}}
 	if err = set.build(ctx, *iris); err == nil {
-		err = set.serve(ctx, os.Stdin, os.Stdout)
+		_ = syscall.SetNonblock(syscall.Stdin, true) // else a read could not be ended; the new file notices
+		err = set.serve(ctx, os.NewFile(uintptr(syscall.Stdin), "stdin"), os.Stdout)
 	}
 	return errors.Join(err, set.strike(context.WithoutCancel(ctx)))
 }
@@ -140,11 +141,16 @@ func (s *set) apps(ctx context.Context, alice *client.Client, iris bool) error {
 	if r, err = s.in.NewRepo(ctx, s.people["alice"], filepath.Join(s.root, "examples", "iris"), filepath.Join(s.data, "iris"), "iris"); err != nil {
 		return err
 	}
-	return push("The flowers of Anderson")
+	if err := push("The flowers of Anderson"); err != nil {
+		return err
+	}
+	title, about = "Iris", "Three species of Anderson's flowers: sepals against petals."
+	_, err = alice.UpdateApp(ctx, "iris", client.UpdateApp{Title: &title, Description: &about})
+	return err
 }
 
 // serve tells what there is, and stays until there is no more input.
-func (s *set) serve(ctx context.Context, in io.Reader, out io.Writer) error {
+func (s *set) serve(ctx context.Context, in *os.File, out io.Writer) error {
 	passwords := map[string]string{}
 	for name, p := range s.people {
 		passwords[name] = p.Password
@@ -169,7 +175,8 @@ func (s *set) serve(ctx context.Context, in io.Reader, out io.Writer) error {
 				}
 			}
 		}
-	}, func(context.Context) error {
+	}, func(ctx context.Context) error {
+		defer context.AfterFunc(ctx, func() { _ = in.SetReadDeadline(time.Now()) })()
 		_, err := io.Copy(io.Discard, in)
 		return errors.Join(err, io.EOF)
 	})
