@@ -44,6 +44,7 @@ type App struct {
 	HealthPath  string    `json:"health_path,omitempty"` // default /
 	Current     int       `json:"current_release,omitempty"`
 	State       AppState  `json:"state,omitempty"`
+	Upstream    *Upstream `json:"upstream,omitempty"`
 	Rev         int64     `json:"rev"` // grows with every change
 	Created     time.Time `json:"created"`
 	Updated     time.Time `json:"updated"`
@@ -110,6 +111,7 @@ const (
 	CauseConfig   Cause = "config"
 	CauseRestart  Cause = "restart"
 	CauseTemplate Cause = "template"
+	CauseFetch    Cause = "fetch"
 )
 
 // DeployState is where a deploy is on its way; a state is written before the

@@ -123,6 +123,7 @@ func (s *server) routes() {
 	s.processRoutes()
 	s.fileRoutes()
 	s.templateRoutes()
+	s.upstreamRoutes()
 	s.statusRoutes()
 	s.portalRoutes()
 	s.sharingRoutes()

@@ -18,7 +18,7 @@ import (
 
 func (p *program) appsCommand() *cobra.Command {
 	return group("apps", "Create, list, share and delete apps",
-		p.appsCreate(), p.appsList(), p.appsInfo(), p.appsExists(), p.appsUpdate(), p.appsDelete(),
+		p.appsCreate(), p.appsList(), p.appsInfo(), p.appsExists(), p.appsUpdate(), p.appsDelete(), p.appsUpstream(),
 		p.appsUsage(), p.appsTransfer(), p.appsShare(), p.appsUnshare(), p.appsGrants(), p.appsAccess(), p.appsThumbnail())
 }
 
@@ -31,30 +31,45 @@ func (p *program) showApp(a *client.App) error {
 		if a.Current > 0 {
 			release = fmt.Sprintf("v%d", a.Current)
 		}
+		upstream := ""
+		if a.Upstream != nil {
+			upstream = a.Upstream.URL
+		}
 		p.pairs([2]string{"Name", a.Name}, [2]string{"Title", a.Title}, [2]string{"Description", a.Description},
 			[2]string{"State", string(a.State)}, [2]string{"Release", release}, [2]string{"Owner", a.OwnerName}, [2]string{"Access", string(a.Access)},
 			[2]string{"Isolated", yes(a.Isolated)}, [2]string{"In Portal", yes(a.InPortal)},
 			[2]string{"Tags", strings.Join(a.Tags, ", ")}, [2]string{"Contact", a.Contact}, [2]string{"Health path", a.HealthPath},
-			[2]string{"Created", when(a.Created)}, [2]string{"URL", a.URL}, [2]string{"Git remote", a.Git})
+			[2]string{"Created", when(a.Created)}, [2]string{"URL", a.URL}, [2]string{"Git remote", a.Git}, [2]string{"Fetched from", upstream})
 	})
 }
 
 func (p *program) appsCreate() *cobra.Command {
 	var in client.CreateApp
 	var template string
+	var git upstreamFlags
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Make an app", Args: wants(1, 1),
-		Long: `Make an app without files yet, or with those of a template, which are deployed at
-once. Pushing with git makes an app by itself.`,
-		Example: examples("slipway apps create iris --title 'Iris explorer'", "slipway apps create waves --template dash"),
+		Long: `Make an app without files yet, or with those of a template or of a git repository
+elsewhere, which are deployed at once. Pushing with git makes an app by itself.`,
+		Example: examples("slipway apps create iris --title 'Iris explorer'", "slipway apps create waves --template dash",
+			"slipway apps create iris --git https://github.com/me/iris", "slipway apps create iris --git https://gitlab.example.com/team/iris --ref v2 --git-token-file token.txt"),
 		RunE: func(c *cobra.Command, args []string) error {
 			in.Name = args[0]
+			if git.URL != "" && template != "" {
+				return usagef("--git and --template exclude each other")
+			}
+			if git.URL == "" && git != (upstreamFlags{}) {
+				return usagef("--ref, --git-user and --git-token-file go with --git")
+			}
 			api, err := p.connect(c.Context())
 			if err != nil {
 				return err
 			}
 			if template != "" {
 				return p.createFrom(c.Context(), api, in, template)
+			}
+			if git.URL != "" {
+				return p.createUpstream(c.Context(), api, in, git)
 			}
 			a, err := api.CreateApp(c.Context(), in, newKey())
 			if err != nil {
@@ -64,6 +79,7 @@ once. Pushing with git makes an app by itself.`,
 		},
 	}
 	c.Flags().StringVar(&template, "template", "", "begin with a template: see slipway templates")
+	git.add(c)
 	c.Flags().StringVar(&in.Title, "title", "", "what people see")
 	c.Flags().StringVar(&in.Description, "description", "", "one or two sentences")
 	return c

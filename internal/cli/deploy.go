@@ -21,18 +21,39 @@ import (
 type deployOptions struct {
 	name, message string
 	yes, detach   bool
+	git           upstreamFlags
+	fetch         bool // from the remembered upstream
+	replace       bool
 }
 
 func (p *program) deployCommand() *cobra.Command {
 	var o deployOptions
 	c := &cobra.Command{
-		Use: "deploy [PATH]", Short: "Deploy a folder, without git", Args: wants(0, 1),
+		Use: "deploy [PATH]", Short: "Deploy a folder, or what is in a git repository elsewhere", Args: wants(0, 1),
 		Long: `Upload a folder's files, build and start them, and put them before the viewers.
 What .gitignore names is left out, and so are .git, .venv and the like. The steps
 are shown as they happen; the deploy goes on when this command is interrupted.
-The exit code is 9 when it did not go live: the old release then still serves.`,
-		Example: examples("slipway deploy", "slipway deploy ./iris --name iris --message 'new colours'", "slipway deploy --name iris -y --json"),
+The exit code is 9 when it did not go live: the old release then still serves.
+
+With --git the platform fetches the code from a git repository that it reaches with
+HTTPS, and remembers it; with --fetch it fetches what is newest there now. The
+commits come into the app's own repository, as a push would bring them. Where they
+do not lead on from those that the app has, nothing is done without --replace.`,
+		Example: examples("slipway deploy", "slipway deploy ./iris --name iris --message 'new colours'", "slipway deploy --name iris -y --json",
+			"slipway deploy --git https://github.com/me/iris -y", "slipway deploy --name iris --fetch"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if o.git.URL != "" || o.fetch {
+				if len(args) == 1 || o.message != "" || o.git.URL != "" && o.fetch {
+					return usagef("--git, --fetch and a folder exclude each other, and commits bring messages of their own")
+				}
+				if o.git.URL == "" && (o.git.User != "" || o.git.tokenFile != "") {
+					return usagef("--git-user and --git-token-file go with --git")
+				}
+				return p.deployGit(c.Context(), o)
+			}
+			if o.git != (upstreamFlags{}) || o.replace {
+				return usagef("--ref, --git-user, --git-token-file and --replace go with --git or --fetch")
+			}
 			dir := "."
 			if len(args) == 1 {
 				dir = args[0]
@@ -41,6 +62,9 @@ The exit code is 9 when it did not go live: the old release then still serves.`,
 		},
 	}
 	c.Flags().StringVarP(&o.name, "name", "n", "", "the app (default: the folder's name)")
+	o.git.add(c)
+	c.Flags().BoolVar(&o.fetch, "fetch", false, "fetch from the git repository that the app was fetched from before")
+	c.Flags().BoolVar(&o.replace, "replace", false, "take the place of the app's commits; those stay on a branch of their own")
 	c.Flags().StringVarP(&o.message, "message", "m", "", "what changed")
 	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "make the app when there is none, without asking")
 	c.Flags().BoolVar(&o.detach, "detach", false, "do not wait for the end")

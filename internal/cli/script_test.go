@@ -32,6 +32,16 @@ func TestScripts(t *testing.T) {
 			home := filepath.Join(env.WorkDir, "home")
 			env.Setenv("HOME", home)
 			env.Setenv("SLIPWAY_HOST", rig.URL)
+			env.Setenv("remote", rig.Remote.URL)
+			if strings.HasPrefix(filepath.Base(env.WorkDir), "script-upstream") {
+				for _, repo := range []string{"iris", "private-iris"} {
+					if _, err := rig.Remote.Commit(repo, "main", "from elsewhere", map[string]string{
+						"Procfile": "web: python -m http.server $PORT\n", "app.py": "print('hello')\n",
+					}); err != nil {
+						return err
+					}
+				}
+			}
 			for _, name := range []string{"ada", "bob", "carol", "root"} {
 				env.Setenv("token_"+name, rig.Token(name))
 			}

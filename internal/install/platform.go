@@ -54,7 +54,7 @@ func (p *plan) pullNamespace() string { return p.Namespace + "-pull" }
 func (p *plan) settings() (platform.Config, error) {
 	cfg := platform.Config{
 		Base: p.Base, Engine: platform.EngineKube, PublicPort: strconv.Itoa(int(p.Service.HTTPSPort)), Data: dataDir,
-		TrustedProxies: p.TrustedProxies, AppMemoryMB: p.AppMemoryMB, KeyFile: secretsDir + "/" + keySeal,
+		TrustedProxies: p.TrustedProxies, GitHosts: p.GitHosts, AppMemoryMB: p.AppMemoryMB, KeyFile: secretsDir + "/" + keySeal,
 		Log: platform.Log{Format: "json"},
 		Kube: platform.Kube{
 			Namespace: p.Namespace, AppsNamespace: p.AppsNamespace, Identity: identityDir, StorageClass: p.Storage.Class, SharedStorageClass: p.Storage.SharedClass,

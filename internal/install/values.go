@@ -50,6 +50,9 @@ type Values struct {
 	TLSSecret string `yaml:"tls_secret"`
 	// TrustedProxies are networks whose X-Forwarded-For is believed.
 	TrustedProxies []string `yaml:"trusted_proxies"`
+	// GitHosts are git servers in networks of your own that apps may be fetched
+	// from: host names, whose addresses may then be private, or networks.
+	GitHosts []string `yaml:"git_hosts"`
 	// Storage is where data lies.
 	Storage Storage `yaml:"storage"`
 	// Database is the platform's.
@@ -176,7 +179,7 @@ func (v *Values) Complete() error {
 	}
 	check(v.Base != "", "base", "is needed: the domain of the platform, such as slipway.example.com")
 	if v.Base != "" {
-		cfg := platform.Config{Base: v.Base, TrustedProxies: v.TrustedProxies, AppMemoryMB: v.AppMemoryMB}
+		cfg := platform.Config{Base: v.Base, TrustedProxies: v.TrustedProxies, GitHosts: v.GitHosts, AppMemoryMB: v.AppMemoryMB}
 		err := cfg.Complete()
 		bad = append(bad, errs.FieldsOf(err)...)
 		v.Base = cfg.Base

@@ -20,6 +20,7 @@ import (
 
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/outside"
 	"slipway.dev/slipway/internal/base/secret"
 	"slipway.dev/slipway/internal/engine"
 )
@@ -43,6 +44,10 @@ type Config struct {
 	TLS TLS `yaml:"tls" json:"tls"`
 	// TrustedProxies are networks whose X-Forwarded-For is believed.
 	TrustedProxies []string `yaml:"trusted_proxies" json:"trusted_proxies"`
+	// GitHosts are git servers in networks of your own that apps may be fetched
+	// from: host names, whose addresses may then be private, or networks such as
+	// 10.1.2.0/24. Default: none, only servers on the internet.
+	GitHosts []string `yaml:"git_hosts,omitempty" json:"git_hosts,omitempty"`
 	// Engine runs the apps: proc (default) in sandboxes on this machine, kube as
 	// pods of a Kubernetes cluster.
 	Engine string `yaml:"engine" json:"engine"`
@@ -239,6 +244,9 @@ func (c *Config) Complete() error {
 	for _, p := range c.TrustedProxies {
 		_, err := netip.ParsePrefix(p)
 		check(err == nil, "trusted_proxies", "%q is not a network such as 10.0.0.0/8", p)
+	}
+	if _, err := outside.ParseAllowed(c.GitHosts); err != nil {
+		check(false, "git_hosts", "%s", errs.Message(err))
 	}
 	switch engine.Isolation(c.Isolation) {
 	case engine.IsolationFull, engine.IsolationRootless, engine.IsolationNone:

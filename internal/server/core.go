@@ -130,7 +130,7 @@ func (c *core) open(ctx context.Context) error {
 	c.apps = apps.New(apps.Options{
 		DB: c.db, Engine: c.engine, Build: buildWithTools{c.build}, Router: c.hub, Box: box, Hosts: c.hosts, Log: c.log.With("part", "apps"),
 		Data: c.data.Core(), PlatformPort: platformPort, Photos: c.photos(), Limits: apps.Limits{MemoryMB: c.cfg.AppMemoryMB, Silent: time.Duration(c.cfg.AppSilentSeconds) * time.Second},
-		Removed: c.removed,
+		Removed: c.removed, Fetcher: c.fetch,
 	})
 	c.settings = &setting.Service{DB: c.db, Changed: c.apps.PlatformChanged, Brand: c.hub.SetBrand}
 	c.hub.OnUsage(c.apps.Record)

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/outside"
 	"slipway.dev/slipway/internal/base/secret"
 	"slipway.dev/slipway/internal/build"
 	"slipway.dev/slipway/internal/control/access"
@@ -57,6 +59,7 @@ func (c *core) gitServer() *gitd.Server {
 		Authorize: c.mayUseRepo,
 		Keep:      c.keepRepo,
 		Receive:   c.receive,
+		Outside:   c.outside(),
 	}
 }
 
@@ -98,23 +101,12 @@ func (c *core) keepRepo(ctx context.Context, repo string, out io.Writer) error {
 // receive makes a deploy of a push and shows how it goes. The deploy goes on
 // when nobody watches any more.
 func (c *core) receive(ctx context.Context, repo string, push gitd.Push, out io.Writer) error {
-	apart, err := push.Submodules(ctx)
+	in, err := c.filesOf(ctx, push)
 	if err != nil {
 		return err
 	}
-	if len(apart) > 0 {
-		fmt.Fprintf(out, "warning: git submodules are not part of a push, so the app gets an empty folder for %s: "+
-			"commit the files themselves (git rm --cached PATH, remove PATH/.git, git add PATH), or name a package in the requirements\n", strings.Join(apart, ", "))
-	}
-	archive, err := push.Archive(ctx)
-	if err != nil {
-		return err
-	}
-	source, err := c.build.AddSource(ctx, archive)
-	if err = errors.Join(err, archive.Close()); err != nil {
-		return err
-	}
-	d, err := c.apps.Deploy(ctx, repo, apps.DeployInput{Source: source, Commit: push.Commit, Message: push.Subject, Cause: slipway.CausePush})
+	in.Cause = slipway.CausePush
+	d, err := c.apps.Deploy(ctx, repo, in)
 	if err != nil {
 		return err
 	}
@@ -134,6 +126,52 @@ func (c *core) receive(ctx context.Context, repo string, push gitd.Push, out io.
 		return err
 	}
 	return tellEnd(out, repo, end)
+}
+
+// filesOf keeps the files of a commit as a source to deploy.
+func (c *core) filesOf(ctx context.Context, push gitd.Push) (apps.DeployInput, error) {
+	in := apps.DeployInput{Commit: push.Commit, Message: push.Subject}
+	apart, err := push.Submodules(ctx)
+	if err != nil {
+		return in, err
+	}
+	if len(apart) > 0 {
+		in.Note = fmt.Sprintf("warning: git submodules are not part of a commit's files, so the app gets an empty folder for %s: "+
+			"commit the files themselves (git rm --cached PATH, remove PATH/.git, git add PATH), or name a package in the requirements", strings.Join(apart, ", "))
+	}
+	archive, err := push.Archive(ctx)
+	if err != nil {
+		return in, err
+	}
+	in.Source, err = c.build.AddSource(ctx, archive)
+	return in, errors.Join(err, archive.Close())
+}
+
+// fetch brings an app's upstream into its repository, as a push of it would.
+func (c *core) fetch(ctx context.Context, f apps.Fetch) (apps.DeployInput, error) {
+	push, err := c.git.Fetch(ctx, f.App, gitd.FetchInput{
+		Remote: gitd.Remote{URL: f.URL, Ref: f.Ref, User: f.User, Token: f.Secret}, Replace: f.Replace, Keep: f.Keep,
+	})
+	if err != nil {
+		return apps.DeployInput{}, err
+	}
+	return c.filesOf(ctx, push)
+}
+
+// outside says which git servers may be fetched from: those of the internet, and
+// those that the administrator names.
+func (c *core) outside() outside.Rule {
+	r, _ := outside.ParseAllowed(c.cfg.GitHosts) // checked by Complete
+	r.Own = func(host string) bool {
+		kind, app := c.hosts.Kind(host)
+		return kind != "" || app != ""
+	}
+	for _, s := range c.cfg.Kube.Shut {
+		if n, err := netip.ParsePrefix(s); err == nil {
+			r.Shut = append(r.Shut, n)
+		}
+	}
+	return r
 }
 
 func tellStep(out io.Writer, s slipway.DeployStep) {

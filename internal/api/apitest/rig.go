@@ -6,10 +6,14 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -19,6 +23,7 @@ import (
 	"slipway.dev/slipway/client"
 	"slipway.dev/slipway/internal/api"
 	"slipway.dev/slipway/internal/base/loop"
+	"slipway.dev/slipway/internal/base/outside"
 	"slipway.dev/slipway/internal/base/secret"
 	"slipway.dev/slipway/internal/build"
 	"slipway.dev/slipway/internal/control/apps"
@@ -27,6 +32,8 @@ import (
 	"slipway.dev/slipway/internal/engine"
 	"slipway.dev/slipway/internal/engine/fake"
 	"slipway.dev/slipway/internal/link"
+	"slipway.dev/slipway/internal/proto/gitd"
+	"slipway.dev/slipway/internal/proto/gitd/gitdtest"
 	"slipway.dev/slipway/internal/store"
 )
 
@@ -38,6 +45,7 @@ type Rig struct {
 	Apps   *apps.Service
 	Engine *fake.Engine
 	Log    *Log
+	Remote *gitdtest.Remote // where apps may be fetched from
 
 	tokens map[string]string
 	parts  atomic.Pointer[[]client.Part]
@@ -109,7 +117,24 @@ func New(t testing.TB) *Rig {
 	r.People = people.New(people.Options{DB: db, Box: box, Hub: hub, Hosts: r.Hosts, Log: log})
 	check(t, r.People.Load(t.Context()))
 	builder := build.New(build.Options{Engine: r.Engine, Data: dir, Log: log})
+	git, err := r.remote(t, dir, log)
+	check(t, err)
 	r.Apps = apps.New(apps.Options{
+		Fetcher: func(ctx context.Context, f apps.Fetch) (apps.DeployInput, error) {
+			push, err := git.Fetch(ctx, f.App, gitd.FetchInput{
+				Remote: gitd.Remote{URL: f.URL, Ref: f.Ref, User: f.User, Token: f.Secret}, Replace: f.Replace, Keep: f.Keep,
+			})
+			if err != nil {
+				return apps.DeployInput{}, err
+			}
+			files, err := push.Archive(ctx)
+			if err != nil {
+				return apps.DeployInput{}, err
+			}
+			defer files.Close()
+			source, err := builder.AddSource(ctx, files)
+			return apps.DeployInput{Source: source, Commit: push.Commit, Message: push.Subject}, err
+		},
 		DB: db, Engine: r.Engine, Build: environments{builder}, Router: hub, Box: box, Hosts: r.Hosts, Log: log, Data: dir,
 	})
 	group := loop.New(context.WithoutCancel(t.Context()), log)
@@ -133,6 +158,26 @@ func New(t testing.TB) *Rig {
 	})
 	r.people(t)
 	return r
+}
+
+// remote serves repositories as other places do, and returns what may fetch from it alone.
+func (r *Rig) remote(t testing.TB, dir string, log *slog.Logger) (*gitd.Server, error) {
+	t.Helper()
+	root, repos := filepath.Join(dir, "remote"), filepath.Join(dir, "repos")
+	if err := errors.Join(os.Mkdir(root, 0o700), os.Mkdir(repos, 0o700)); err != nil {
+		return nil, err
+	}
+	var err error
+	if r.Remote, err = gitdtest.Serve(root, nil); err != nil {
+		return nil, err
+	}
+	t.Cleanup(r.Remote.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(r.Remote.Certificate())
+	return &gitd.Server{
+		Root: repos, Log: log, Roots: roots,
+		Outside: outside.Rule{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
+	}, nil
 }
 
 // program answers requests, and prints a line when it starts.

@@ -59,6 +59,7 @@ type Options struct {
 	Photos       bool             // pictures of apps are taken where the engine has a browser, through PhotoLink
 	PlatformPort int              // loopback port inside that leads to the platform; 0 = none
 	Limits       Limits
+	Fetcher      Fetcher                                          // brings commits from elsewhere; may be nil
 	Removed      func(ctx context.Context, app slipway.App) error // called when an app is deleted, such as for its repository; repeated until nil
 }
 

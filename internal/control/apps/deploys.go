@@ -15,7 +15,8 @@ type DeployInput struct {
 	Source  string // layer with the app's files
 	Commit  string
 	Message string
-	Cause   slipway.Cause // CausePush, CauseUpload or CauseTemplate
+	Cause   slipway.Cause // CausePush, CauseUpload, CauseTemplate or CauseFetch
+	Note    string        // for the log, before all else
 }
 
 // MayDeploy returns nil when the actor may deploy the app: to ask before much
@@ -37,7 +38,7 @@ func (s *Service) Deploy(ctx context.Context, name string, in DeployInput) (slip
 	}
 	return s.deploy(ctx, name, store.Deploy{Deploy: slipway.Deploy{
 		Source: in.Source, Commit: in.Commit, Message: in.Message, Cause: or(in.Cause, slipway.CauseUpload),
-	}})
+	}}, in.Note)
 }
 
 // Rollback records a deploy that uses the files and environment of an older
@@ -146,7 +147,7 @@ func (s *Service) again(ctx context.Context, name string, cause slipway.Cause, m
 
 // deploy inserts the row: from then on the deploy goes on, whatever happens to
 // the one who asked.
-func (s *Service) deploy(ctx context.Context, name string, d store.Deploy) (slipway.Deploy, error) {
+func (s *Service) deploy(ctx context.Context, name string, d store.Deploy, notes ...string) (slipway.Deploy, error) {
 	first := false
 	if err := s.view(ctx, access.DeployApp, name, func(_ *store.Tx, app store.App) error {
 		first = app.Current == 0
@@ -206,6 +207,11 @@ func (s *Service) deploy(ctx context.Context, name string, d store.Deploy) (slip
 	if d.Origin == 0 {
 		d.Steps = []slipway.DeployStep{step}
 		s.events.step(d.ID, step)
+	}
+	for _, n := range notes {
+		if n != "" {
+			s.events.line(d.ID, "%s", n)
+		}
 	}
 	for _, old := range superseded {
 		s.events.close(old.ID, old.State)

@@ -98,9 +98,16 @@ func checkTexts(title, description *string) error {
 // Get returns an app that the actor may see.
 func (s *Service) Get(ctx context.Context, name string) (slipway.App, error) {
 	var out slipway.App
-	err := s.view(ctx, access.SeeApp, name, func(_ *store.Tx, app store.App) error {
+	err := s.view(ctx, access.SeeApp, name, func(tx *store.Tx, app store.App) error {
 		out = s.withState(app)
-		return nil
+		if s.check(tx, slipway.ActorFrom(ctx), access.DeployApp, app) != nil {
+			return nil // the upstream is not theirs to see
+		}
+		u, err := tx.Upstream(app.ID)
+		if u != nil {
+			out.Upstream = &u.Upstream
+		}
+		return err
 	})
 	return out, err
 }

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"slipway.dev/slipway/internal/base/errs"
+	"slipway.dev/slipway/internal/base/outside"
 )
 
 // Server is the handler. Its repositories are bare and lie in Root/<name>.git.
@@ -39,8 +41,13 @@ type Server struct {
 	// the branch moves. What it writes to out are the lines that the person
 	// sees; an error refuses the push. ctx does not end when the client goes.
 	Receive  func(ctx context.Context, repo string, push Push, out io.Writer) error
-	MaxBytes int64 // of one push; 0 = 200 MiB
+	MaxBytes int64 // of one push, and of one fetch; 0 = 200 MiB
 	Log      *slog.Logger
+	// Outside says which servers Fetch may reach.
+	Outside outside.Rule
+	// Roots are trusted by Fetch; nil = the system's.
+	Roots *x509.CertPool
+	Stall time.Duration // after which a server that sends nothing is given up; 0 = 30 s
 
 	mu    sync.Mutex
 	locks map[string]*lock
@@ -201,17 +208,25 @@ func (s *Server) Sweep() error {
 	return err
 }
 
+func (s *Server) maxBytes() int64 {
+	if s.MaxBytes == 0 {
+		return 200 << 20
+	}
+	return s.MaxBytes
+}
+
 // git prepares a git program with an environment of our own: nothing of the
 // platform's, of its user's configuration, or of what was pushed takes part.
 func (s *Server) git(ctx context.Context, dir string, args ...string) *exec.Cmd {
-	limit := s.MaxBytes
-	if limit == 0 {
-		limit = 200 << 20
-	}
-	config := []string{
+	return s.gitWith(ctx, dir, nil, args...)
+}
+
+// gitWith does it with more configuration: keys, each before its value.
+func (s *Server) gitWith(ctx context.Context, dir string, more []string, args ...string) *exec.Cmd {
+	config := append([]string{
 		"safe.directory", "*",
 		"core.hooksPath", s.hooks,
-		"receive.maxInputSize", fmt.Sprint(limit),
+		"receive.maxInputSize", fmt.Sprint(s.maxBytes()),
 		"receive.advertisePushOptions", "false",
 		"receive.denyDeletes", "false", // our hook answers better
 		"receive.denyCurrentBranch", "ignore",
@@ -219,7 +234,7 @@ func (s *Server) git(ctx context.Context, dir string, args ...string) *exec.Cmd 
 		"gc.autoDetach", "false",
 		"core.fsmonitor", "false",
 		"uploadpack.allowFilter", "true",
-	}
+	}, more...)
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = dir
 	cmd.Env = []string{

@@ -34,6 +34,7 @@ func Run(t *testing.T, fresh func(t *testing.T) string) {
 		"DeleteTakesEverything":     (*suite).deleteApp,
 		"Grants":                    (*suite).grants,
 		"EnvVars":                   (*suite).env,
+		"Upstreams":                 (*suite).upstreams,
 		"Deploys":                   (*suite).deploys,
 		"Releases":                  (*suite).releases,
 		"KeptLayers":                (*suite).layers,
@@ -284,6 +285,7 @@ func (s *suite) deleteApp() {
 			tx.SetEnvVar(string(a.ID), store.EnvVar{Key: "A", Sealed: []byte{1}}),
 			tx.SetEnvVar(string(other.ID), store.EnvVar{Key: "A", Sealed: []byte{1}}),
 			tx.SetReplicas(a.ID, "web", 2),
+			tx.SetUpstream(a.ID, &store.Upstream{Upstream: slipway.Upstream{URL: "https://git.example.com/a"}}),
 		)
 	})
 	s.update(func(tx *store.Tx) error { return tx.DeleteApp(a.ID) })
@@ -298,6 +300,9 @@ func (s *suite) deleteApp() {
 		scaled, err4 := tx.Replicas(a.ID)
 		if n := len(steps) + len(grants) + len(vars) + len(scaled); n != 0 {
 			s.Errorf("%d rows are left", n)
+		}
+		if u, err := tx.Upstream(a.ID); u != nil || err != nil {
+			s.Errorf("the upstream is left: %+v, %v", u, err)
 		}
 		rest, err5 := tx.EnvVars(string(other.ID))
 		if len(rest) != 1 {

@@ -145,6 +145,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/apps/{name}/deploys/upstream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Fetch what is newest in the app's git repository elsewhere, and deploy it */
+        post: operations["deploy-upstream"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/apps/{name}/env": {
         parameters: {
             query?: never;
@@ -486,6 +503,24 @@ export interface paths {
         /** Give an app to another owner */
         post: operations["transfer-app"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/apps/{name}/upstream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Say from which git repository an app's code is fetched */
+        put: operations["set-upstream"];
+        post?: never;
+        /** Forget from which git repository an app's code is fetched */
+        delete: operations["remove-upstream"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1122,6 +1157,7 @@ export interface components {
             title?: string;
             /** Format: date-time */
             updated: string;
+            upstream?: components["schemas"]["Upstream"];
             /** @description Where it is opened. */
             url: string;
         };
@@ -1357,6 +1393,12 @@ export interface components {
             key: string;
             secret?: boolean;
             value?: string;
+        };
+        FetchUpstream: {
+            /** @description Instead of the upstream's own. */
+            ref?: string;
+            /** @description Take the place of the app's commits even where the upstream's do not lead on from them. Those stay on a branch of their own. */
+            replace?: boolean;
         };
         Field: {
             message: string;
@@ -1916,6 +1958,19 @@ export interface components {
             old_password?: string;
             password: string;
         };
+        SetUpstream: {
+            /** @description Branch, tag or whole commit id; absent = the repository's default branch. */
+            ref?: string;
+            /** @description Access token of a private repository. It is never read back. Absent = the one given before for the same url and user; empty = none. */
+            token?: string;
+            /**
+             * @description https://host/path, without user name and password.
+             * @example https://github.com/me/app
+             */
+            url: string;
+            /** @description User name that goes with the token; absent = any. */
+            user?: string;
+        };
         ShareApp: {
             /** @enum {string} */
             role: "viewer" | "co-owner";
@@ -2003,6 +2058,12 @@ export interface components {
             email?: string;
             full_name?: string;
             roles?: string[];
+        };
+        Upstream: {
+            ref?: string;
+            token?: boolean;
+            url: string;
+            user?: string;
         };
         Usage: {
             /** Format: int64 */
@@ -2561,6 +2622,45 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["FromTemplate"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deploy"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "deploy-upstream": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Of your choice: repeating a request with the same one gives the same answer. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FetchUpstream"];
             };
         };
         responses: {
@@ -3495,6 +3595,72 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["App"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "set-upstream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetUpstream"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Upstream"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "remove-upstream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The app. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {
