@@ -79,7 +79,7 @@ var homes = map[string][]string{
 	"github.com/spf13":                       {"internal/cli", "internal/server", "cmd/slipway"},
 	"github.com/zitadel":                     {"internal/proto/idp"},
 	"database/sql":                           {"internal/store"},
-	"golang.org/x/crypto/ssh":                {"internal/control/people", "internal/platform", "internal/proto/gitd"},
+	"golang.org/x/crypto/ssh":                {"internal/control/people", "internal/platform", "internal/proto/gitd", "internal/server"},
 	"github.com/go-jose/go-jose":             {"internal/session", "internal/proto/idp", "internal/control/people"},
 	"go.yaml.in/yaml":                        {"internal/platform", "internal/install"},
 	"github.com/prometheus/client_golang":    {"internal/gateway", "internal/server"},

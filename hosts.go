@@ -11,6 +11,8 @@ type Hosts struct {
 	Scheme string `json:"scheme"` // https or http
 	Base   string `json:"base"`   // slipway.localhost
 	Port   string `json:"port"`   // as browsers write it; empty for the scheme's own
+
+	SSHPort string `json:"ssh_port,omitempty"` // of git over SSH; empty where there is none
 }
 
 func (h Hosts) url(host string) string {
@@ -78,3 +80,36 @@ func (h Hosts) App(name string, isolated bool) string {
 
 // GitRemote returns an app's git remote.
 func (h Hosts) GitRemote(name string) string { return h.Git() + "/" + name }
+
+// SSH is where git goes by SSH; empty where there is none.
+func (h Hosts) SSH() string {
+	switch h.SSHPort {
+	case "":
+		return ""
+	case sshPort:
+		return "ssh://git@" + h.gitHost()
+	}
+	return "ssh://git@" + net.JoinHostPort(h.gitHost(), h.SSHPort)
+}
+
+// SSHRemote returns an app's git remote for SSH; empty where there is none.
+func (h Hosts) SSHRemote(name string) string {
+	if h.SSHPort == "" {
+		return ""
+	}
+	return h.SSH() + "/" + name
+}
+
+// KnownHost is a line for known_hosts that says that the SSH of git has this
+// key, which is in the form of authorized_keys.
+func (h Hosts) KnownHost(key string) string {
+	name := h.gitHost()
+	if h.SSHPort != sshPort {
+		name = "[" + name + "]:" + h.SSHPort
+	}
+	return name + " " + key
+}
+
+const sshPort = "22" // which clients take by themselves
+
+func (h Hosts) gitHost() string { return "git-" + h.Base }

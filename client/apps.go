@@ -13,6 +13,7 @@ type App struct {
 	slipway.App
 	URL string `json:"url" doc:"Where it is opened."`
 	Git string `json:"git_remote" doc:"Where git pushes to."`
+	SSH string `json:"git_ssh,omitempty" doc:"Where git pushes to over SSH; absent where that is off."`
 }
 
 // CreateApp makes an app.

@@ -92,7 +92,15 @@ type LogLine struct {
 type Status struct {
 	Version string        `json:"version"`
 	Hosts   slipway.Hosts `json:"hosts"`
+	SSH     *SSHHost      `json:"ssh,omitempty" doc:"Absent where git is not served over SSH."`
 	Engine  *EngineStatus `json:"engine,omitempty" doc:"For administrators."`
+}
+
+// SSHHost is where git is served over SSH, and how it is known.
+type SSHHost struct {
+	Address     string `json:"address" doc:"ssh://git@host:port; a slash and an app follow." example:"ssh://git@git-slipway.example.com:2222"`
+	Fingerprint string `json:"fingerprint" doc:"Of the host's key, as ssh shows it at the first connection."`
+	KnownHosts  string `json:"known_hosts" doc:"A line for ~/.ssh/known_hosts."`
 }
 
 // EngineStatus is what apps run on.

@@ -37,6 +37,7 @@ type Options struct {
 	// Commits lists the commits of an app's repository that lead to one and not to
 	// another, newest first, at most 100; none for what it does not have. May be nil.
 	Commits   func(ctx context.Context, app, from, to string) ([]client.Commit, error)
+	SSH       *client.SSHHost // where git is served over SSH; nil where it is not
 	Hosts     slipway.Hosts
 	Version   string // of the platform
 	MaxUpload int64  // bytes of an uploaded archive as it comes; 0 = 200 MB

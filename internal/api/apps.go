@@ -13,7 +13,7 @@ import (
 )
 
 func (s *server) wire(a slipway.App) client.App {
-	return client.App{App: a, URL: s.Hosts.App(a.Name, a.Isolated), Git: s.Hosts.GitRemote(a.Name)}
+	return client.App{App: a, URL: s.Hosts.App(a.Name, a.Isolated), Git: s.Hosts.GitRemote(a.Name), SSH: s.Hosts.SSHRemote(a.Name)}
 }
 
 func (s *server) app(a slipway.App, err error) (*body[client.App], error) {

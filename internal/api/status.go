@@ -14,7 +14,7 @@ import (
 func (s *server) statusRoutes() {
 	handle(s, signedIn, huma.Operation{OperationID: "status", Method: http.MethodGet, Path: "/v1/status", Tags: []string{"platform"}, Summary: "How the platform is"},
 		func(ctx context.Context, _ *none) (*body[client.Status], error) {
-			out := client.Status{Version: s.Version, Hosts: s.Hosts}
+			out := client.Status{Version: s.Version, Hosts: s.Hosts, SSH: s.SSH}
 			if access.Check(slipway.ActorFrom(ctx), access.ReadSettings, access.Platform()) != nil {
 				return ok(out), nil
 			}

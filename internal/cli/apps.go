@@ -39,7 +39,7 @@ func (p *program) showApp(a *client.App) error {
 			[2]string{"State", string(a.State)}, [2]string{"Release", release}, [2]string{"Owner", a.OwnerName}, [2]string{"Access", string(a.Access)},
 			[2]string{"Isolated", yes(a.Isolated)}, [2]string{"In Portal", yes(a.InPortal)},
 			[2]string{"Tags", strings.Join(a.Tags, ", ")}, [2]string{"Contact", a.Contact}, [2]string{"Health path", a.HealthPath},
-			[2]string{"Created", when(a.Created)}, [2]string{"URL", a.URL}, [2]string{"Git remote", a.Git}, [2]string{"Fetched from", upstream})
+			[2]string{"Created", when(a.Created)}, [2]string{"URL", a.URL}, [2]string{"Git remote", a.Git}, [2]string{"Git over SSH", a.SSH}, [2]string{"Fetched from", upstream})
 	})
 }
 

@@ -154,6 +154,9 @@ func (p *program) statusCommand() *cobra.Command {
 			}
 			return p.print(s, func() {
 				p.pairs([2]string{"Version", s.Version}, [2]string{"Portal", s.Hosts.API() + "/portal"}, [2]string{"Apps", s.Hosts.Apps()}, [2]string{"Git", s.Hosts.Git()})
+				if s.SSH != nil {
+					p.pairs([2]string{"Git over SSH", s.SSH.Address}, [2]string{"SSH host key", s.SSH.Fingerprint}, [2]string{"known_hosts", s.SSH.KnownHosts})
+				}
 				if e := s.Engine; e != nil {
 					p.pairs([2]string{"Engine", e.Name}, [2]string{"Isolation", e.Isolation}, [2]string{"Why", e.Why},
 						[2]string{"Memory", fmt.Sprintf("%d of %d MiB", e.MemoryUsed>>20, e.MemoryLimit>>20)}, [2]string{"Pythons", strings.Join(e.Pythons, ", ")})

@@ -32,8 +32,8 @@ func newFront(log *slog.Logger, cfg *tls.Config, timeout time.Duration, plain fu
 	return &front{log: log, tls: cfg, timeout: timeout, plain: plain, conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-// accept takes connections until the listener is closed.
-func (f *front) accept(g *loop.Group, l net.Listener) error {
+// accept hands connections to take until the listener is closed.
+func (f *front) accept(g *loop.Group, l net.Listener, take func(net.Conn)) error {
 	wait := loop.Backoff{Min: 5 * time.Millisecond, Max: time.Second}
 	for {
 		c, err := l.Accept()
@@ -59,23 +59,28 @@ func (f *front) accept(g *loop.Group, l net.Listener) error {
 			c.Close()
 			continue
 		}
-		if f.tls == nil {
-			f.hand(newHeadConn(c))
-			continue
-		}
-		g.Spawn("handshake", func(ctx context.Context) error {
-			p, speaksTLS, err := peek(c, f.timeout)
-			switch {
-			case err != nil:
-				c.Close()
-			case speaksTLS:
-				f.shake(ctx, tls.Server(p, f.tls))
-			default:
-				f.plain(p)
-			}
-			return nil
-		})
+		take(c)
 	}
+}
+
+// take is for what HTTP is spoken on.
+func (f *front) take(g *loop.Group, c net.Conn) {
+	if f.tls == nil {
+		f.hand(newHeadConn(c))
+		return
+	}
+	g.Spawn("handshake", func(ctx context.Context) error {
+		p, speaksTLS, err := peek(c, f.timeout)
+		switch {
+		case err != nil:
+			c.Close()
+		case speaksTLS:
+			f.shake(ctx, tls.Server(p, f.tls))
+		default:
+			f.plain(p)
+		}
+		return nil
+	})
 }
 
 // shake does the handshake here and not in net/http, because only its result

@@ -52,8 +52,12 @@ type Options struct {
 	// until Linger returns, says that it is not ready, and sends clients elsewhere.
 	Linger         func(ctx context.Context)
 	TrustedProxies []netip.Prefix // may say who the client is
-	Metrics        *prometheus.Registry
-	Report         func(ctx context.Context, list []link.Used) error // takes what was counted by app and minute; may be nil
+	// SSH takes connections of git over SSH, which go on to the endpoint CoreSSH
+	// of the core as they are; nil where there are none.
+	SSH     net.Listener
+	CoreSSH string
+	Metrics *prometheus.Registry
+	Report  func(ctx context.Context, list []link.Used) error // takes what was counted by app and minute; may be nil
 
 	Hold        time.Duration // how long a request waits for a starting app (10 s)
 	CoreHold    time.Duration // how long a request waits for the core (as Hold)
@@ -151,7 +155,12 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	front.addrs = &addressLimit{most: s.AddressConns, free: s.TrustedProxies, open: map[netip.Addr]int{}}
 	g := loop.New(context.WithoutCancel(ctx), s.Log)
 	for _, l := range listeners {
-		g.Go("accept", func(context.Context) error { return front.accept(g, l) })
+		g.Go("accept", func(context.Context) error { return front.accept(g, l, func(c net.Conn) { front.take(g, c) }) })
+	}
+	tunnels := s.newTunnels(ctx)
+	if s.SSH != nil {
+		g.Go("accept SSH", func(context.Context) error { return front.accept(g, s.SSH, tunnels.take) })
+		listeners = append(listeners, s.SSH)
 	}
 	g.Go("serve", func(context.Context) error {
 		if err := hs.Serve(front); !errors.Is(err, http.ErrServerClosed) {
@@ -177,11 +186,12 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.DrainTime)
 	defer cancel()
+	tunnels.end(late)
 	hs.Shutdown(late) //nolint:errcheck // what did not finish is cut next
 	s.live.cutAll()
 	hs.Close() //nolint:errcheck // the process ends
 	front.shut()
-	return g.Stop()
+	return errors.Join(tunnels.wait(), g.Stop())
 }
 
 // watch drops what the policy no longer allows: connections whose session or

@@ -36,6 +36,13 @@ type Config struct {
 	// PublicPort is the port that browsers use, when another thing forwards to
 	// Listen. Default: the port of Listen.
 	PublicPort string `yaml:"public_port" json:"public_port"`
+	// SSHListen is the address of git over SSH, or off. Default: port 2222 on the
+	// host of Listen, and a free port where that of Listen is 0; with the engine
+	// kube, off.
+	SSHListen string `yaml:"ssh_listen" json:"ssh_listen"`
+	// SSHPublicPort is the port that people use, when another thing forwards to
+	// SSHListen. Default: the port of SSHListen.
+	SSHPublicPort string `yaml:"ssh_public_port" json:"ssh_public_port"`
 	// Data is the folder that holds everything. Default ./slipway-data.
 	Data string `yaml:"data" json:"data"`
 	// HTTP serves plain HTTP: only behind a proxy that ends TLS, or on loopback.
@@ -182,6 +189,7 @@ func (c *Config) defaults() {
 		c.Kube.defaults()
 		def(&c.Listen, ":8443")
 		def(&c.PublicPort, "443")
+		def(&c.SSHListen, sshOff)
 		def(&c.Metrics, ":9090")
 		def(&c.Data, "/var/lib/slipway")
 	}
@@ -237,6 +245,8 @@ func (c *Config) Complete() error {
 	if c.PublicPort == "" {
 		c.PublicPort = port
 	}
+	why := c.completeSSH()
+	check(why == "", "ssh_listen", "%s", why)
 	_, _, err = net.SplitHostPort(c.Metrics)
 	check(err == nil, "metrics", "%q is not an address such as 127.0.0.1:9090", c.Metrics)
 	check((c.TLS.CertFile == "") == (c.TLS.KeyFile == ""), "tls", "cert_file and key_file go together")
@@ -277,6 +287,40 @@ func (c *Config) Complete() error {
 	return errs.Fields("the configuration has problems", bad...)
 }
 
+// Values of SSHListen.
+const (
+	sshOff         = "off"
+	defaultSSHPort = "2222"
+)
+
+// completeSSH says what is wrong with ssh_listen.
+func (c *Config) completeSSH() string {
+	if c.SSHListen == "" {
+		host, port, err := net.SplitHostPort(c.Listen)
+		if err != nil {
+			return "" // of which is told at listen
+		}
+		if port != "0" {
+			port = defaultSSHPort
+		}
+		c.SSHListen = net.JoinHostPort(host, port)
+	}
+	if !c.SSH() {
+		return ""
+	}
+	_, port, err := net.SplitHostPort(c.SSHListen)
+	if err != nil {
+		return fmt.Sprintf("%q is not an address such as 0.0.0.0:2222, nor off", c.SSHListen)
+	}
+	if c.SSHPublicPort == "" {
+		c.SSHPublicPort = port
+	}
+	return ""
+}
+
+// SSH tells whether git is served over SSH, of a completed configuration.
+func (c Config) SSH() bool { return c.SSHListen != sshOff }
+
 // checkDatabase says what is wrong with the setting, without repeating it: it
 // may hold a password.
 func checkDatabase(database string) string {
@@ -304,6 +348,9 @@ func (c Config) Hosts() slipway.Hosts {
 	}
 	if h.Port == own {
 		h.Port = ""
+	}
+	if c.SSH() {
+		h.SSHPort = c.SSHPublicPort
 	}
 	return h
 }
@@ -338,7 +385,11 @@ func (f Folder) Repos() string          { return filepath.Join(string(f), "repos
 func (f Folder) Engine() string         { return filepath.Join(string(f), "engine") }
 func (f Folder) Core() string           { return filepath.Join(string(f), "core") }
 func (f Folder) Registry() string       { return filepath.Join(string(f), "registry") }
-func (f Folder) RegistryKey() string    { return filepath.Join(string(f), "secrets", "registry.key") }
+func (f Folder) SSHHostKey() string {
+	return filepath.Join(string(f), "secrets", "ssh_host_ed25519_key")
+}
+
+func (f Folder) RegistryKey() string { return filepath.Join(string(f), "secrets", "registry.key") }
 
 func (f Folder) Policy() string { return filepath.Join(string(f), "gateway", "policy.json") }
 

@@ -1,6 +1,7 @@
 package platform_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
@@ -54,6 +55,56 @@ func TestOwnPortIsNotNamed(t *testing.T) {
 	}
 }
 
+// Git over SSH is beside the one port, unless it is somewhere else or off.
+func TestSSHListen(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ text, listen, address, known string }{
+		{"", "127.0.0.1:2222", "ssh://git@git-slipway.localhost:2222", "[git-slipway.localhost]:2222 KEY"},
+		{"listen: 0.0.0.0:443\nbase: a.example.com\n", "0.0.0.0:2222", "ssh://git@git-a.example.com:2222", "[git-a.example.com]:2222 KEY"},
+		{"listen: 127.0.0.1:0\n", "127.0.0.1:0", "ssh://git@git-slipway.localhost:0", "[git-slipway.localhost]:0 KEY"},
+		{"ssh_listen: '[::1]:22'\n", "[::1]:22", "ssh://git@git-slipway.localhost", "git-slipway.localhost KEY"},
+		{"ssh_public_port: 22\n", "127.0.0.1:2222", "ssh://git@git-slipway.localhost", "git-slipway.localhost KEY"},
+		{"ssh_listen: off\n", "off", "", ""},
+		{"engine: kube\n", "off", "", ""},
+	} {
+		c, err := read(t, tt.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := c.Hosts()
+		if c.SSHListen != tt.listen || h.SSH() != tt.address || c.SSH() != (tt.address != "") {
+			t.Errorf("%q listens on %s and is %s", tt.text, c.SSHListen, h.SSH())
+		}
+		remote := h.SSHRemote("iris")
+		if tt.address == "" && remote != "" || tt.address != "" && (remote != tt.address+"/iris" || h.KnownHost("KEY") != tt.known) {
+			t.Errorf("%q: the remote is %q, known as %q", tt.text, remote, h.KnownHost("KEY"))
+		}
+	}
+}
+
+// The host key is made once: people know the platform by it.
+func TestHostKey(t *testing.T) {
+	t.Parallel()
+	file := platform.Folder(t.TempDir()).SSHHostKey()
+	first, err := platform.OpenHostKey(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := platform.OpenHostKey(file)
+	if err != nil || !bytes.Equal(first.PublicKey().Marshal(), again.PublicKey().Marshal()) || first.PublicKey().Type() != "ssh-ed25519" {
+		t.Errorf("%v %v, then %v", err, first.PublicKey(), again)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info, err)
+	}
+	if err := os.WriteFile(file, []byte("torn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := platform.OpenHostKey(file); err == nil || !strings.Contains(err.Error(), "backup") {
+		t.Errorf("a key that cannot be read: %v", err)
+	}
+}
+
 func TestProblemsAreToldAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -69,6 +120,7 @@ func TestProblemsAreToldAtOnce(t *testing.T) {
 		{"a password in the URL", "database: postgres://u:s3cr3t@db/slipway\n", []string{"database_password_file"}},
 		{"a password behind the URL", "database: postgres://u@db/slipway?password=s3cr3t\n", []string{"database_password_file"}},
 		{"a password for nothing", "database_password_file: pw\n", []string{"database_password_file"}},
+		{"no address of SSH", "ssh_listen: here\n", []string{"ssh_listen", "nor off"}},
 		{"too little memory", "app_memory_mb: 1\n", []string{"too little"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -44,6 +44,7 @@ type Ports struct {
 	Core     string `yaml:"core" json:"core"`         // sign-in, API, git; for gateways. Default 7443
 	Link     string `yaml:"link" json:"link"`         // policy; for gateways. Default 7444
 	Registry string `yaml:"registry" json:"registry"` // images; for gateways and pull proxies. Default 7445
+	SSH      string `yaml:"ssh" json:"ssh"`           // git over SSH; for gateways. Default 7446
 	Platform string `yaml:"platform" json:"platform"` // keys and userinfo, plain HTTP; for apps. Default 7500
 }
 
@@ -59,6 +60,7 @@ func (k *Kube) defaults() {
 		{&k.Ports.Core, "7443"},
 		{&k.Ports.Link, "7444"},
 		{&k.Ports.Registry, "7445"},
+		{&k.Ports.SSH, "7446"},
 		{&k.Ports.Platform, "7500"},
 	} {
 		if *d.to == "" {

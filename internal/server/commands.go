@@ -45,6 +45,7 @@ func (s *settings) flags(cmd *cobra.Command) {
 	f.StringVar(&s.cfg.Base, "base", "", "domain of the platform (default slipway.localhost)")
 	f.StringVar(&s.cfg.Data, "data", "", "folder that holds everything (default ./slipway-data)")
 	f.StringVar(&s.cfg.Listen, "listen", "", "address of the one port (default 127.0.0.1:8443)")
+	f.StringVar(&s.cfg.SSHListen, "ssh-listen", "", "address of git over SSH, or off (default port 2222 on the host of --listen)")
 	f.StringVar(&s.cfg.Metrics, "metrics", "", "address of /healthz, /readyz and /metrics (default: a free port on loopback)")
 	f.StringVar(&s.cfg.Thumbnails, "thumbnails", "", "auto: Chromium, when it is there, takes pictures of apps that have none; or off (default auto)")
 	f.StringVar(&s.cfg.Database, "database", "", "PostgreSQL database, such as postgres://user@host/slipway (default: SQLite in the data folder)")
@@ -63,6 +64,7 @@ func (s *settings) read() (platform.Config, error) {
 		{&cfg.Base, &s.cfg.Base},
 		{&cfg.Data, &s.cfg.Data},
 		{&cfg.Listen, &s.cfg.Listen},
+		{&cfg.SSHListen, &s.cfg.SSHListen},
 		{&cfg.Metrics, &s.cfg.Metrics},
 		{&cfg.Thumbnails, &s.cfg.Thumbnails},
 		{&cfg.Database, &s.cfg.Database},

@@ -58,6 +58,7 @@ type core struct {
 	people *people.Service
 	apps   *apps.Service
 	git    *gitd.Server
+	ssh    *gitd.SSH // nil where it is off
 
 	settings *setting.Service
 	registry *registry
@@ -84,6 +85,9 @@ func runCore(ctx context.Context, cfg platform.Config) error {
 		if l := at.doors[name]; l != nil {
 			run = append(run, func(ctx context.Context) error { return serve(ctx, log.With("door", name), l, h) })
 		}
+	}
+	if l := at.doors[sockCoreSSH]; l != nil && c.ssh != nil {
+		run = append(run, func(ctx context.Context) error { return c.ssh.Serve(ctx, l) })
 	}
 	err = loop.Run(ctx, run...)
 	return errors.Join(err, c.close())
@@ -124,6 +128,11 @@ func (c *core) open(ctx context.Context) error {
 	c.hub.SetPlatform(map[string]string{slipway.HostAPI: c.at.core, slipway.HostAuth: c.at.core, slipway.HostGit: c.at.core, slipway.HostRegistry: c.at.core})
 	c.people = people.New(people.Options{DB: c.db, Box: box, Hub: c.hub, Hosts: c.hosts, Log: c.log.With("part", "people")})
 	c.git = c.gitServer()
+	if c.cfg.SSH() {
+		if c.ssh, err = c.sshServer(); err != nil {
+			return err
+		}
+	}
 	if err := c.git.Sweep(); err != nil {
 		c.log.WarnContext(ctx, "what cut-off pushes left could not be removed", "error", err)
 	}
@@ -188,7 +197,7 @@ func (c *core) handler() http.Handler {
 	management := http.NewServeMux()
 	management.Handle("/v1/", api.New(api.Options{
 		Apps: c.apps, People: c.people, Settings: c.settings,
-		Commits: c.commits, Health: c.health, Engine: c.engine, Source: c.build, Hosts: c.hosts, Version: Version, Log: c.log.With("part", "api"),
+		Commits: c.commits, Health: c.health, SSH: c.sshHost(), Engine: c.engine, Source: c.build, Hosts: c.hosts, Version: Version, Log: c.log.With("part", "api"),
 	}))
 	management.Handle("/", pages.Manage(page))
 	own := c.ownHandler()

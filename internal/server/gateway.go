@@ -41,6 +41,7 @@ func runGateway(ctx context.Context, cfg platform.Config) error {
 	o := gateway.Options{
 		Policy: client, Log: log, Dialer: at.dialer, TLS: tlsConfig, TrustedProxies: cfg.Proxies(), Metrics: prometheus.NewRegistry(),
 		Report: client.Report, CoreHold: at.coreHold, Linger: at.linger, AddressConns: cfg.AddressConnections, BodyRate: cfg.BodyRate,
+		SSH: at.doors[sockSSH], CoreSSH: at.ssh,
 	}
 	around := []func(context.Context) error{client.Run, settle}
 	if at.endpoints != nil {

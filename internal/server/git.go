@@ -10,7 +10,11 @@ import (
 	"net/netip"
 	"strings"
 
+	"golang.org/x/crypto/ssh"
+
 	"slipway.dev/slipway"
+	"slipway.dev/slipway/client"
+	"slipway.dev/slipway/internal/base/dial"
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/outside"
 	"slipway.dev/slipway/internal/base/secret"
@@ -18,6 +22,7 @@ import (
 	"slipway.dev/slipway/internal/control/access"
 	"slipway.dev/slipway/internal/control/apps"
 	"slipway.dev/slipway/internal/engine"
+	"slipway.dev/slipway/internal/platform"
 	"slipway.dev/slipway/internal/proto/gitd"
 	"slipway.dev/slipway/internal/store"
 )
@@ -60,6 +65,37 @@ func (c *core) gitServer() *gitd.Server {
 		Keep:      c.keepRepo,
 		Receive:   c.receive,
 		Outside:   c.outside(),
+	}
+}
+
+// sshServer knows people by their keys, and lets them do what they may over HTTPS.
+func (c *core) sshServer() (*gitd.SSH, error) {
+	key, err := platform.OpenHostKey(c.data.SSHHostKey())
+	if err != nil {
+		return nil, err
+	}
+	s := &gitd.SSH{
+		Git: c.git, HostKey: key, Address: c.hosts.SSH(), Log: c.log.With("part", "ssh"), Origin: dial.Origin,
+		Person: func(ctx context.Context, fingerprint, addr string, proven bool) (context.Context, string, error) {
+			a, err := c.people.BySSHKey(ctx, fingerprint, addr, proven)
+			return slipway.WithActor(ctx, a), a.Name(), err
+		},
+		MayTry: c.people.MayTrySSH, Refused: c.people.SSHRefused,
+	}
+	if c.cfg.Engine == platform.EngineKube {
+		s.AddrWaiting = 64 // a cluster's balancer may speak for everybody
+	}
+	return s, nil
+}
+
+// sshHost is what people need to know of it.
+func (c *core) sshHost() *client.SSHHost {
+	if c.ssh == nil {
+		return nil
+	}
+	key := c.ssh.HostKey.PublicKey()
+	return &client.SSHHost{
+		Address: c.hosts.SSH(), Fingerprint: ssh.FingerprintSHA256(key), KnownHosts: c.hosts.KnownHost(strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))),
 	}
 }
 

@@ -30,6 +30,7 @@ type place struct {
 	doors  map[string]net.Listener
 	core   string      // endpoint of the core
 	link   string      // endpoint of the core's link
+	ssh    string      // endpoint of the core's SSH
 	dialer dial.Dialer // opens them
 	engine func(ctx context.Context, c *core, log *slog.Logger) (runner, error)
 
@@ -73,7 +74,7 @@ func onMachine(cfg platform.Config) (place, error) {
 	doors, err := supervise.Inherited()
 	data := platform.Folder(cfg.Data)
 	return place{
-		doors: doors, core: "unix://" + data.Run("core.sock"), link: "unix://" + data.Run("link.sock"), engine: procEngine,
+		doors: doors, core: "unix://" + data.Run("core.sock"), link: "unix://" + data.Run("link.sock"), ssh: "unix://" + data.Run("ssh.sock"), engine: procEngine,
 	}, err
 }
 
@@ -88,7 +89,7 @@ func inCluster(ctx context.Context, cfg platform.Config, part string, log *slog.
 		return place{}, err
 	}
 	p := place{
-		core: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Core), link: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Link),
+		core: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Core), link: "tls://" + cfg.Kube.At(cfg.Kube.Ports.Link), ssh: "tls://" + cfg.Kube.At(cfg.Kube.Ports.SSH),
 		dialer: dial.Dialer{TLS: func() *tls.Config { return id.Client(platform.NameCore) }}, engine: kubeEngine,
 		linger: func(ctx context.Context) { _ = loop.Sleep(ctx, time.Duration(cfg.Kube.LingerSeconds)*time.Second) }, coreHold: coreHold,
 		trusted: os.Getenv("SSL_CERT_FILE"),
@@ -111,10 +112,14 @@ type door struct {
 func clusterDoors(cfg platform.Config, part string, id *platform.Identity) []door {
 	metrics := door{sockMetrics, "tcp", cfg.Metrics, nil}
 	if part == partGateway {
-		return []door{{sockEdge, "tcp", cfg.Listen, nil}, metrics}
+		doors := []door{{sockEdge, "tcp", cfg.Listen, nil}, metrics}
+		if cfg.SSH() {
+			doors = append(doors, door{sockSSH, "tcp", cfg.SSHListen, nil})
+		}
+		return doors
 	}
 	p, gateways := cfg.Kube.Ports, id.Server(platform.NameGateway)
-	return []door{
+	doors := []door{
 		{sockCore, "tcp", ":" + p.Core, gateways},
 		{sockLink, "tcp", ":" + p.Link, gateways},
 		{sockRegistry, "tcp", ":" + p.Registry, id.Server(platform.NamePull, platform.NameInstaller)},
@@ -122,6 +127,10 @@ func clusterDoors(cfg platform.Config, part string, id *platform.Identity) []doo
 		{sockAdmin, "unix", platform.Folder(cfg.Data).Run("admin.sock"), nil},
 		metrics,
 	}
+	if cfg.SSH() {
+		doors = append(doors, door{sockCoreSSH, "tcp", ":" + p.SSH, gateways})
+	}
+	return doors
 }
 
 // open opens all doors or none.

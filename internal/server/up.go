@@ -15,6 +15,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"slipway.dev/slipway"
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/logs"
@@ -36,6 +38,8 @@ const (
 	sockPhoto    = "photo"    // the app of which a browser in a sandbox takes a picture
 	sockAdmin    = "admin"    // this machine's administrator, before the first sign-in
 	sockRegistry = "registry" // images, for the nodes' pull proxies
+	sockSSH      = "ssh"      // TCP: git over SSH
+	sockCoreSSH  = "core-ssh" // the same, as the gateway hands it on
 )
 
 // Running is what `slipway up` writes to run/up.json once it serves.
@@ -88,6 +92,13 @@ func up(ctx context.Context, cfg platform.Config, out io.Writer) error {
 		fmt.Fprintf(out, "  Local CA %s\n           SHA-256 %s\n", run.CAFile, certs.Fingerprint())
 	}
 
+	if cfg.SSH() {
+		key, err := platform.OpenHostKey(data.SSHHostKey())
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "  Git SSH  %s\n           %s\n", hosts.SSH(), ssh.FingerprintSHA256(key.PublicKey()))
+	}
 	if engine.Isolation(cfg.Isolation) == engine.IsolationNone {
 		fmt.Fprintln(out, "  WARNING  isolation: none. Apps run as plain processes of this user and can do whatever it can: trusted code only.")
 	}
@@ -105,8 +116,8 @@ func up(ctx context.Context, cfg platform.Config, out io.Writer) error {
 		return settle(ctx)
 	})
 	err = supervise.Run(ctx, log,
-		supervise.Child{Name: "gateway", Args: []string{"gateway", "--config", configFile(cfg.Data)}, Sockets: sockets[:2]},
-		supervise.Child{Name: "core", Args: []string{"core", "--config", configFile(cfg.Data)}, Sockets: sockets[2:]},
+		supervise.Child{Name: "gateway", Args: []string{"gateway", "--config", configFile(cfg.Data)}, Sockets: sockets.edge},
+		supervise.Child{Name: "core", Args: []string{"core", "--config", configFile(cfg.Data)}, Sockets: sockets.core},
 	)
 	return errors.Join(err, g.Stop(), halt(cfg, log))
 }
@@ -128,37 +139,52 @@ func engineOptions(cfg platform.Config, log *slog.Logger) proc.Options {
 	}
 }
 
-// listen opens all sockets, the gateway's two first, and writes the ports that
-// were free into cfg.
-func listen(ctx context.Context, cfg *platform.Config) ([]supervise.Socket, error) {
+// sockets are those of the two children.
+type sockets struct{ edge, core []supervise.Socket }
+
+// listen opens all sockets, and writes the ports that were free into cfg.
+func listen(ctx context.Context, cfg *platform.Config) (sockets, error) {
 	data := platform.Folder(cfg.Data)
-	var sockets []supervise.Socket
-	for _, s := range []struct{ name, setting, network, addr string }{
-		{sockEdge, "listen", "tcp", cfg.Listen},
-		{sockMetrics, "metrics", "tcp", cfg.Metrics},
-		{sockCore, "data", "unix", data.Run("core.sock")},
-		{sockLink, "data", "unix", data.Run("link.sock")},
+	var out sockets
+	edge := []struct {
+		name, setting string
+		addr, public  *string
+	}{
+		{sockEdge, "listen", &cfg.Listen, &cfg.PublicPort},
+		{sockMetrics, "metrics", &cfg.Metrics, new(string)},
+		{sockSSH, "ssh_listen", &cfg.SSHListen, &cfg.SSHPublicPort},
+	}
+	core := []struct{ name, addr string }{
+		{sockCore, data.Run("core.sock")},
+		{sockLink, data.Run("link.sock")},
 		// In a folder of its own: every sandbox sees that folder.
-		{sockPlatform, "data", "unix", data.Run("apps/platform.sock")},
-		{sockPhoto, "data", "unix", data.Run("photo/photo.sock")},
-		{sockAdmin, "data", "unix", data.Run("admin.sock")},
-	} {
-		socket, addr, err := supervise.Listen(ctx, s.name, s.network, s.addr)
+		{sockPlatform, data.Run("apps/platform.sock")},
+		{sockPhoto, data.Run("photo/photo.sock")},
+		{sockAdmin, data.Run("admin.sock")},
+		{sockCoreSSH, data.Run("ssh.sock")},
+	}
+	if !cfg.SSH() {
+		edge, core = edge[:len(edge)-1], core[:len(core)-1]
+	}
+	for _, s := range edge {
+		socket, addr, err := supervise.Listen(ctx, s.name, "tcp", *s.addr)
 		if err != nil {
-			return nil, errs.Wrap(err, errs.KindOf(err), "%s: %s", s.setting, errs.Message(err))
+			return out, errs.Wrap(err, errs.KindOf(err), "%s: %s", s.setting, errs.Message(err))
 		}
-		sockets = append(sockets, socket)
-		switch s.name {
-		case sockEdge:
-			cfg.Listen = addr.String()
-			if cfg.PublicPort == "" || cfg.PublicPort == "0" {
-				_, cfg.PublicPort, _ = net.SplitHostPort(cfg.Listen)
-			}
-		case sockMetrics:
-			cfg.Metrics = addr.String()
+		out.edge = append(out.edge, socket)
+		*s.addr = addr.String()
+		if *s.public == "" || *s.public == "0" {
+			_, *s.public, _ = net.SplitHostPort(*s.addr)
 		}
 	}
-	return sockets, nil
+	for _, s := range core {
+		socket, _, err := supervise.Listen(ctx, s.name, "unix", s.addr)
+		if err != nil {
+			return out, errs.Wrap(err, errs.KindOf(err), "data: %s", errs.Message(err))
+		}
+		out.core = append(out.core, socket)
+	}
+	return out, nil
 }
 
 func certificates(cfg platform.Config, log *slog.Logger) (*platform.Certificates, error) {

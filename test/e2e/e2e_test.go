@@ -162,6 +162,7 @@ func (w *world) setup(env *testscript.Env) error {
 	env.Setenv("API", h.API())
 	env.Setenv("AUTH", h.Auth())
 	env.Setenv("GIT", h.Git())
+	env.Setenv("SSH", h.SSH())
 	env.Setenv("REGISTRY", strings.TrimPrefix(h.Registry(), "https://"))
 	certs := filepath.Join(env.WorkDir, ".certs") // only of authorities, for skopeo
 	if ca, err := os.ReadFile(w.in.CAFile); err == nil {
@@ -186,6 +187,11 @@ func (w *world) as(ts *testscript.TestScript, neg bool, args []string) {
 	ask := filepath.Join(home, ".askpass")
 	script := "#!/bin/sh\ncase \"$1\" in Username*) echo \"$GIT_USER\" ;; *) echo \"$GIT_PASS\" ;; esac\n"
 	ts.Check(os.WriteFile(ask, []byte(script), 0o700))
+	// ssh does not ask HOME, nor does it know names below localhost.
+	config := filepath.Join(home, ".ssh_config")
+	ts.Check(os.WriteFile(config, fmt.Appendf(nil, "HostName 127.0.0.1\nPort %s\nHostKeyAlias %s\nIdentityFile %s/key\nIdentitiesOnly yes\nBatchMode yes\nStrictHostKeyChecking yes\nUserKnownHostsFile %s/known_hosts\nGlobalKnownHostsFile none\n",
+		w.in.Hosts.SSHPort, strings.TrimSpace(w.in.Hosts.KnownHost("")), home, home), 0o600))
+	ts.Setenv("GIT_SSH_COMMAND", "ssh -F "+config)
 	ts.Setenv("HOME", home)
 	ts.Setenv("GIT_ASKPASS", ask)
 	ts.Setenv("GIT_USER", args[0])

@@ -56,12 +56,11 @@ var ErrSealed = errors.New("cannot open a sealed value: it was sealed with anoth
 // OpenBox reads the key at path (32 bytes, mode 0600) and makes it when there
 // is none.
 func OpenBox(path string) (*Box, error) {
-	key, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		key = make([]byte, chacha20poly1305.KeySize)
+	key, err := ReadOrWrite(path, func() ([]byte, error) {
+		key := make([]byte, chacha20poly1305.KeySize)
 		rand.Read(key)
-		err = writeNew(path, key)
-	}
+		return key, nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("the key that seals secrets: %w", err)
 	}
@@ -75,12 +74,21 @@ func OpenBox(path string) (*Box, error) {
 // ReadOrMake returns the text kept at path, and makes a random one when there
 // is none.
 func ReadOrMake(path string) (String, error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		made := Random(32)
-		return made, writeNew(path, []byte(made.s))
-	}
+	b, err := ReadOrWrite(path, func() ([]byte, error) { return []byte(Random(32).s), nil })
 	return String{string(b)}, err
+}
+
+// ReadOrWrite returns what is kept at path, and when there is nothing keeps
+// there what fresh returns, for this user only.
+func ReadOrWrite(path string, fresh func() ([]byte, error)) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if !errors.Is(err, os.ErrNotExist) {
+		return b, err
+	}
+	if b, err = fresh(); err != nil {
+		return nil, err
+	}
+	return b, writeNew(path, b)
 }
 
 // writeNew makes the file whole or not at all: a torn key would lose secrets.

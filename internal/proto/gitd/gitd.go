@@ -1,6 +1,7 @@
-// Package gitd serves git repositories over HTTP: git's own programs do the
-// work, this package is the door. It knows nothing of apps; callbacks say who
-// somebody is, what they may do, and what a push means.
+// Package gitd serves git repositories over HTTP and SSH: git's own programs do
+// the work, this package is the doors, which lead to the same rooms. It knows
+// nothing of apps; callbacks say who somebody is, what they may do, and what a
+// push means.
 package gitd
 
 import (
@@ -25,10 +26,11 @@ import (
 	"slipway.dev/slipway/internal/base/outside"
 )
 
-// Server is the handler. Its repositories are bare and lie in Root/<name>.git.
+// Server has the repositories, which are bare and lie in Root/<name>.git. It is
+// the handler of HTTP; SSH is the other door.
 type Server struct {
 	Root string
-	// Authenticate returns a context that carries the person.
+	// Authenticate is for HTTP. returns a context that carries the person.
 	Authenticate func(ctx context.Context, user, password string) (context.Context, error)
 	// Authorize says whether the person may read, or push to, the repository,
 	// which may not exist yet. NotFound hides it.
@@ -69,10 +71,10 @@ type route struct {
 
 func parseRoute(r *http.Request) (route, error) {
 	rest := strings.TrimPrefix(r.URL.Path, "/")
-	repo, action, _ := strings.Cut(rest, "/")
-	repo = strings.TrimSuffix(repo, ".git")
-	if !repoName.MatchString(repo) || strings.Contains(repo, "..") {
-		return route{}, errs.NotFound("no such repository")
+	name, action, _ := strings.Cut(rest, "/")
+	repo, err := parseRepo(name)
+	if err != nil {
+		return route{}, err
 	}
 	switch {
 	case action == "info/refs" && r.Method == http.MethodGet:
@@ -85,6 +87,15 @@ func parseRoute(r *http.Request) (route, error) {
 		return route{repo, action, false}, nil
 	}
 	return route{}, errs.NotFound("nothing here: this address is for git, such as git push")
+}
+
+// parseRepo reads a repository's name as clients write it: .git may follow.
+func parseRepo(name string) (string, error) {
+	repo := strings.TrimSuffix(name, ".git")
+	if !repoName.MatchString(repo) || strings.Contains(repo, "..") {
+		return "", errs.NotFound("no such repository")
+	}
+	return repo, nil
 }
 
 // ServeHTTP implements http.Handler.
@@ -134,10 +145,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Authorize(ctx, to.repo, to.service == receivePack); err != nil {
-		return err
-	}
-	dir, err := s.ensure(ctx, to.repo)
+	dir, err := s.enter(ctx, to.repo, to.service)
 	if err != nil {
 		return err
 	}
@@ -160,6 +168,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 		return s.receive(ctx, w, body, to.repo, dir)
 	}
 	return s.upload(ctx, w, r, body, dir)
+}
+
+// enter lets the person in ctx use a repository, by whatever door they come.
+func (s *Server) enter(ctx context.Context, repo, service string) (dir string, err error) {
+	if err := s.Authorize(ctx, repo, service == receivePack); err != nil {
+		return "", err
+	}
+	return s.ensure(ctx, repo)
 }
 
 // ensure makes the repository when there is none.
@@ -250,10 +266,10 @@ func (s *Server) gitWith(ctx context.Context, dir string, more []string, args ..
 }
 
 // protocol passes on the version that a fetching client asks for.
-func protocol(cmd *exec.Cmd, r *http.Request) (version2 bool) {
-	if v := r.Header.Get("Git-Protocol"); v == "version=2" || v == "version=1" {
-		cmd.Env = append(cmd.Env, "GIT_PROTOCOL="+v)
-		return v == "version=2"
+func protocol(cmd *exec.Cmd, version string) (version2 bool) {
+	if version == "version=2" || version == "version=1" { // it goes into an environment: nothing else does
+		cmd.Env = append(cmd.Env, "GIT_PROTOCOL="+version)
+		return version == "version=2"
 	}
 	return false
 }
@@ -262,7 +278,7 @@ func (s *Server) advertise(ctx context.Context, w io.Writer, r *http.Request, di
 	cmd := s.git(ctx, dir, strings.TrimPrefix(service, "git-"), "--stateless-rpc", "--advertise-refs", ".")
 	v2 := false
 	if service == uploadPack {
-		v2 = protocol(cmd, r)
+		v2 = protocol(cmd, r.Header.Get("Git-Protocol"))
 	}
 	out, err := cmd.Output()
 	if err != nil {
@@ -287,7 +303,7 @@ func gitFailed(err error) error {
 
 func (s *Server) upload(ctx context.Context, w http.ResponseWriter, r *http.Request, body io.Reader, dir string) error {
 	cmd := s.git(ctx, dir, "upload-pack", "--stateless-rpc", ".")
-	protocol(cmd, r)
+	protocol(cmd, r.Header.Get("Git-Protocol"))
 	out := &flusher{w: w}
 	out.duplex()
 	cmd.Stdin, cmd.Stdout = body, out

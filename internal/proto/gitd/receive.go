@@ -49,48 +49,61 @@ func (s *Server) writeHook() error {
 	return nil
 }
 
-// receive runs git receive-pack. From here on the client's leaving ends
-// nothing: a push that is all here is worked off.
+// receive runs git receive-pack over HTTP. From here on the client's leaving
+// ends nothing: a push that is all here is worked off.
 func (s *Server) receive(ctx context.Context, w http.ResponseWriter, body io.Reader, repo, dir string) error {
+	out := &flusher{w: w}
+	out.duplex()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), watchLimit)
 	defer cancel()
+	cmd := s.git(ctx, dir, "receive-pack", "--stateless-rpc", ".")
+	cmd.Stdin, cmd.Stdout = body, out
+	if _, err := s.runReceive(ctx, cmd, repo); err != nil {
+		return err
+	}
+	// A client that still sends would not read why it was refused.
+	_, _ = io.Copy(io.Discard, io.LimitReader(body, maxLeftOver))
+	return nil
+}
+
+// maxLeftOver is what is still read of a push that has failed.
+const maxLeftOver = 1 << 30
+
+// runReceive runs a git receive-pack that is connected with its client, and
+// decides for its hook. ended is how git ended; err says that it never began.
+func (s *Server) runReceive(ctx context.Context, cmd *exec.Cmd, repo string) (ended, err error) {
 	fromHook, hookOut, err := os.Pipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer fromHook.Close()
 	hookIn, toHook, err := os.Pipe()
 	if err != nil {
-		return errors.Join(err, hookOut.Close())
+		return nil, errors.Join(err, hookOut.Close())
 	}
 	defer toHook.Close()
-	out := &flusher{w: w}
-	out.duplex()
 	var complaints bytes.Buffer
-	cmd := s.git(ctx, dir, "receive-pack", "--stateless-rpc", ".")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = body, out, &complaints
+	cmd.Stderr = &complaints
 	cmd.ExtraFiles = []*os.File{hookOut, hookIn}
 	err = cmd.Start()
 	if err := errors.Join(err, hookOut.Close(), hookIn.Close()); err != nil {
-		return err
+		return nil, err
 	}
 	err = loop.Run(ctx,
 		func(context.Context) error {
-			if err := cmd.Wait(); err != nil {
-				s.Log.InfoContext(ctx, "git receive-pack failed", "repository", repo, "error", err, "said", complaints.String())
+			if ended = cmd.Wait(); ended != nil {
+				s.Log.InfoContext(ctx, "git receive-pack failed", "repository", repo, "error", ended, "said", complaints.String())
 			}
 			return nil
 		},
 		func(ctx context.Context) error {
 			defer toHook.Close()
-			return s.answerHook(ctx, repo, dir, fromHook, toHook)
+			return s.answerHook(ctx, repo, cmd.Dir, fromHook, toHook)
 		})
 	if err != nil {
 		s.Log.ErrorContext(ctx, "a push failed", "repository", repo, "error", err)
 	}
-	// A client that still sends would not read why it was refused.
-	_, _ = io.Copy(io.Discard, io.LimitReader(body, 1<<30))
-	return nil
+	return ended, nil
 }
 
 // answerHook waits for the hook, which git may never run, and decides.

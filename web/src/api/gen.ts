@@ -1139,6 +1139,8 @@ export interface components {
             description?: string;
             /** @description Where git pushes to. */
             git_remote: string;
+            /** @description Where git pushes to over SSH; absent where that is off. */
+            git_ssh?: string;
             health_path?: string;
             id: string;
             in_portal?: boolean;
@@ -1451,6 +1453,7 @@ export interface components {
             base: string;
             port: string;
             scheme: string;
+            ssh_port?: string;
         };
         Limit: {
             /**
@@ -1925,6 +1928,17 @@ export interface components {
              */
             release?: number;
         };
+        SSHHost: {
+            /**
+             * @description ssh://git@host:port; a slash and an app follow.
+             * @example ssh://git@git-slipway.example.com:2222
+             */
+            address: string;
+            /** @description Of the host's key, as ssh shows it at the first connection. */
+            fingerprint: string;
+            /** @description A line for ~/.ssh/known_hosts. */
+            known_hosts: string;
+        };
         SSHKey: {
             /** Format: date-time */
             created: string;
@@ -1979,6 +1993,8 @@ export interface components {
             /** @description For administrators. */
             engine?: components["schemas"]["EngineStatus"];
             hosts: components["schemas"]["Hosts"];
+            /** @description Absent where git is not served over SSH. */
+            ssh?: components["schemas"]["SSHHost"];
             version: string;
         };
         TagCount: {
