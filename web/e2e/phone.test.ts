@@ -25,6 +25,10 @@ for (const [who, paths] of [
       await expect(page.locator('.mantine-Skeleton-root')).toHaveCount(0);
       const { wide, width } = await page.evaluate(() => ({ wide: document.documentElement.scrollWidth, width: window.innerWidth }));
       expect(wide, `width of ${path}`).toBeLessThanOrEqual(width);
+      for (const part of await page.getByRole('table').or(page.locator('main nav [aria-current="page"]')).all()) {
+        const box = await part.boundingBox();
+        expect(box && box.x >= 0 && box.x + box.width <= width, `${path} has a part beyond the screen`).toBe(true);
+      }
     }
   });
 }

@@ -1,11 +1,11 @@
-import { Group, Stack } from '@mantine/core';
-import { NavLink, Outlet } from 'react-router';
+import { Stack } from '@mantine/core';
+import { Outlet } from 'react-router';
 
-import css from '../apps/apps.module.css';
 import { useMe, useRoles } from '../api/query';
 import { NotFound } from '../shell/notfound';
 import { text } from '../text';
 import { Page } from '../ui/page';
+import { Sections } from '../ui/sections';
 
 const sections = ['users', 'apps', 'environment', 'limits', 'branding', 'usage', 'audit', 'health'] as const;
 
@@ -18,13 +18,7 @@ export function Admin() {
   return (
     <Page title={text.nav.admin} window={text.nav.admin}>
       <Stack gap="lg">
-        <Group component="nav" className={css.tabs} aria-label={text.admin.sections} wrap="nowrap">
-          {sections.map((s) => (
-            <NavLink key={s} to={s} className={css.tab ?? ''}>
-              {text.admin.section[s]}
-            </NavLink>
-          ))}
-        </Group>
+        <Sections label={text.admin.sections} of={sections.map((s) => ({ to: s, name: text.admin.section[s] }))} />
         <Outlet />
       </Stack>
     </Page>

@@ -2,7 +2,7 @@ import { Anchor, Button, Group, Stack, Text, Title } from '@mantine/core';
 import { IconExternalLink } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { useEffect } from 'react';
-import { Link, NavLink, Outlet, useOutletContext, useParams } from 'react-router';
+import { Link, Outlet, useOutletContext, useParams } from 'react-router';
 
 import { api, ask, type App } from '../api/client';
 import { asProblem, isLeaving, left } from '../api/query';
@@ -10,9 +10,9 @@ import { NotFound } from '../shell/notfound';
 import { text } from '../text';
 import { useTitle } from '../ui/page';
 import { Answer } from '../ui/panel';
+import { Sections } from '../ui/sections';
 import { State } from '../ui/state';
 import { Tile } from '../ui/tile';
-import css from './apps.module.css';
 
 export const at = (name: string) => ({ path: { name } });
 
@@ -68,13 +68,7 @@ export function AppLayout() {
               )}
             </Group>
           </div>
-          <nav className={css.tabs} aria-label={text.app.tabs}>
-            {tabs.map((tab) => (
-              <NavLink key={tab} to={tab === '' ? '.' : tab} end={tab === ''} className={css.tab ?? ''}>
-                {text.app.tab[tab || 'overview']}
-              </NavLink>
-            ))}
-          </nav>
+          <Sections label={text.app.tabs} of={tabs.map((tab) => ({ to: tab || '.', end: tab === '', name: text.app.tab[tab || 'overview'] }))} />
           <Outlet context={a satisfies App} />
         </Stack>
       )}

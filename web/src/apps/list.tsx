@@ -150,7 +150,8 @@ export function AppList() {
           value={state || null}
           onChange={(v) => setState(v ?? '')}
           data={['running', 'starting', 'crashed', 'paused', 'empty'].map((value) => ({ value, label: (text.states as Record<string, string>)[value] ?? value }))}
-          w={170}
+          flex="1 1 8rem"
+          maw={170}
         />
         <Select
           aria-label={text.apps.access}
@@ -159,7 +160,8 @@ export function AppList() {
           value={access || null}
           onChange={(v) => setAccess(v ?? '')}
           data={Object.entries(text.levels).map(([value, label]) => ({ value, label }))}
-          w={190}
+          flex="1 1 8rem"
+          maw={190}
         />
         <Select
           aria-label={text.apps.owner}
@@ -168,7 +170,8 @@ export function AppList() {
           value={owner || null}
           onChange={(v) => setOwner(v ?? '')}
           data={[{ value: 'me', label: text.apps.mine }, ...(roles.admin ? [{ value: 'orphans', label: text.apps.orphans }] : [])]}
-          w={170}
+          flex="1 1 8rem"
+          maw={170}
         />
       </Group>
       {picked.size > 0 && <Bulk names={picked} clear={() => setPicked(new Set())} />}

@@ -1,4 +1,4 @@
-import { Button, Group, NumberInput, Stack, Table, Text } from '@mantine/core';
+import { Button, Group, NumberInput, Stack, Text } from '@mantine/core';
 import { useState } from 'react';
 import { useNavigate } from 'react-router';
 
@@ -8,9 +8,36 @@ import { text } from '../text';
 import { Empty } from '../ui/empty';
 import { Answer, Panel } from '../ui/panel';
 import { State } from '../ui/state';
+import { DataTable, type Column } from '../ui/table';
 import { bytes, When } from '../ui/when';
 import { at, useThis } from './app';
 import { useProcesses } from './overview';
+
+const columns = (p: Process): Column<Process['instances'][number]>[] => [
+  { id: 'replica', header: text.logs.replica, cell: (r) => r.index },
+  {
+    id: 'state',
+    header: text.apps.state,
+    cell: (r) => (
+      <>
+        <State of={r.state} />
+        {r.reason !== undefined && r.reason !== '' && (
+          <Text size="xs" c="dimmed">
+            {r.reason}
+          </Text>
+        )}
+      </>
+    ),
+  },
+  { id: 'release', header: text.apps.release, cell: (r) => `v${r.release}` },
+  { id: 'since', header: text.processes.since, cell: (r) => <When at={r.since} /> },
+  {
+    id: 'memory',
+    header: text.processes.memory,
+    cell: (r) => (r.memory_bytes === undefined ? '–' : bytes(r.memory_bytes)) + (p.memory_mb ? ` / ${bytes(p.memory_mb * 1024 * 1024)}` : ''),
+  },
+  { id: 'restarts', header: text.processes.restarts, cell: (r) => r.restarts ?? 0 },
+];
 
 function One({ app, process: p }: { app: string; process: Process }) {
   const [typed, setTyped] = useState<number | string | null>(null);
@@ -43,41 +70,7 @@ function One({ app, process: p }: { app: string; process: Process }) {
       {p.instances.length === 0 ? (
         <Text c="dimmed">{p.replicas === 0 ? text.processes.zero : text.processes.notYet}</Text>
       ) : (
-        <Table.ScrollContainer minWidth={560} scrollAreaProps={{ viewportProps: { tabIndex: 0, role: 'group', 'aria-label': p.name } }}>
-          <Table aria-label={text.processes.replicasOf(p.name)}>
-            <Table.Thead>
-              <Table.Tr>
-                {[text.logs.replica, text.apps.state, text.apps.release, text.processes.since, text.processes.memory, text.processes.restarts].map((h) => (
-                  <Table.Th key={h}>{h}</Table.Th>
-                ))}
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {p.instances.map((r) => (
-                <Table.Tr key={`${r.release}-${r.index}`}>
-                  <Table.Td>{r.index}</Table.Td>
-                  <Table.Td>
-                    <State of={r.state} />
-                    {r.reason !== undefined && r.reason !== '' && (
-                      <Text size="xs" c="dimmed">
-                        {r.reason}
-                      </Text>
-                    )}
-                  </Table.Td>
-                  <Table.Td>v{r.release}</Table.Td>
-                  <Table.Td>
-                    <When at={r.since} />
-                  </Table.Td>
-                  <Table.Td>
-                    {r.memory_bytes === undefined ? '–' : bytes(r.memory_bytes)}
-                    {p.memory_mb !== undefined && p.memory_mb > 0 && ` / ${bytes(p.memory_mb * 1024 * 1024)}`}
-                  </Table.Td>
-                  <Table.Td>{r.restarts ?? 0}</Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </Table.ScrollContainer>
+        <DataTable label={text.processes.replicasOf(p.name)} columns={columns(p)} rows={p.instances} keyOf={(r) => `${r.release}-${r.index}`} />
       )}
     </Panel>
   );

@@ -1,9 +1,9 @@
-import { Alert, Badge, Button, Group, PasswordInput, Select, SimpleGrid, Stack, Table, Text, TextInput } from '@mantine/core';
+import { Alert, Badge, Button, Group, PasswordInput, Select, SimpleGrid, Stack, Text, TextInput } from '@mantine/core';
 import { IconKey } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 
-import { api, ask, newKey, type NewToken, type Session } from '../api/client';
+import { api, ask, newKey, type NewToken, type Session, type Token } from '../api/client';
 import { asProblem, useAct, useMe } from '../api/query';
 import { text } from '../text';
 import { ConfirmButton } from '../ui/confirm';
@@ -11,6 +11,7 @@ import { Commands } from '../ui/copy';
 import { Page } from '../ui/page';
 import { Answer, Facts, Panel } from '../ui/panel';
 import { ProblemBox } from '../ui/problem';
+import { DataTable, type Column } from '../ui/table';
 import { day, When } from '../ui/when';
 
 function About() {
@@ -130,50 +131,35 @@ function NewTokenForm() {
   );
 }
 
+const tokenColumns: Column<Token>[] = [
+  { id: 'name', header: text.profile.tokenName, cell: (t) => <Text size="sm" fw={550}>{t.name}</Text> },
+  { id: 'may', header: text.profile.may, cell: (t) => (t.scopes ?? []).map((s) => text.scopes[s] ?? s).join(', ') },
+  { id: 'used', header: text.profile.used, cell: (t) => <When at={t.last_used} /> },
+  { id: 'expires', header: text.profile.expires, cell: (t) => (t.expires === undefined ? text.never : day(t.expires)) },
+  {
+    id: 'actions',
+    header: text.actions,
+    cell: (t) => (
+      <ConfirmButton
+        label={text.profile.revoke}
+        aria={text.profile.revokeOf(t.name)}
+        title={text.profile.revokeOf(t.name)}
+        what={text.profile.revokeWhat}
+        button={{ size: 'compact-sm' }}
+        act={() => ask(api.DELETE('/v1/tokens/{id}', { params: { path: { id: t.id } } }))}
+        done={text.profile.revoked(t.name)}
+      />
+    ),
+  },
+];
+
 function Tokens() {
   const tokens = useQuery({ queryKey: ['tokens'], queryFn: ({ signal }) => ask(api.GET('/v1/tokens', { signal })) });
   return (
     <Panel title={text.profile.tokens} note={text.profile.tokensNote}>
       <NewTokenForm />
       <Answer of={tokens}>
-        {({ items }) =>
-          items.length > 0 && (
-            <Table.ScrollContainer minWidth={560} scrollAreaProps={{ viewportProps: { tabIndex: 0, role: 'group', 'aria-label': text.profile.tokens } }}>
-              <Table aria-label={text.profile.tokens}>
-                <Table.Thead>
-                  <Table.Tr>
-                    {[text.profile.tokenName, text.profile.may, text.profile.used, text.profile.expires, text.actions].map((h) => (
-                      <Table.Th key={h}>{h}</Table.Th>
-                    ))}
-                  </Table.Tr>
-                </Table.Thead>
-                <Table.Tbody>
-                  {items.map((t) => (
-                    <Table.Tr key={t.id}>
-                      <Table.Td fw={550}>{t.name}</Table.Td>
-                      <Table.Td>{(t.scopes ?? []).map((s) => text.scopes[s] ?? s).join(', ')}</Table.Td>
-                      <Table.Td>
-                        <When at={t.last_used} />
-                      </Table.Td>
-                      <Table.Td>{t.expires === undefined ? text.never : day(t.expires)}</Table.Td>
-                      <Table.Td>
-                        <ConfirmButton
-                          label={text.profile.revoke}
-                          aria={text.profile.revokeOf(t.name)}
-                          title={text.profile.revokeOf(t.name)}
-                          what={text.profile.revokeWhat}
-                          button={{ size: 'compact-sm' }}
-                          act={() => ask(api.DELETE('/v1/tokens/{id}', { params: { path: { id: t.id } } }))}
-                          done={text.profile.revoked(t.name)}
-                        />
-                      </Table.Td>
-                    </Table.Tr>
-                  ))}
-                </Table.Tbody>
-              </Table>
-            </Table.ScrollContainer>
-          )
-        }
+        {({ items }) => items.length > 0 && <DataTable label={text.profile.tokens} columns={tokenColumns} rows={items} keyOf={(t) => t.id} />}
       </Answer>
     </Panel>
   );

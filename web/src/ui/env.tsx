@@ -1,4 +1,4 @@
-import { Button, Checkbox, Group, Modal, PasswordInput, Stack, Switch, Table, Text, Textarea, TextInput } from '@mantine/core';
+import { Button, Checkbox, Group, Modal, PasswordInput, Stack, Switch, Text, Textarea, TextInput } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { useState } from 'react';
 
@@ -8,6 +8,7 @@ import { text } from '../text';
 import { ConfirmButton } from './confirm';
 import { Empty } from './empty';
 import { ProblemBox } from './problem';
+import { DataTable, type Column } from './table';
 
 export interface EnvPatch {
   set?: EnvVar[];
@@ -137,6 +138,29 @@ function Paste({ save }: { save: (p: EnvPatch) => Promise<unknown> }) {
 
 /** Variables: plain ones are read, secret ones only written. */
 export function Variables({ items, save }: { items: EnvVar[]; save: (p: EnvPatch) => Promise<unknown> }) {
+  const columns: Column<EnvVar>[] = [
+    { id: 'key', header: text.env.key, cell: (v) => <span className="mono">{v.key}</span> },
+    { id: 'value', header: text.env.value, cell: (v) => (v.secret === true ? <Text c="dimmed" size="sm">{text.env.hidden}</Text> : <span className="mono">{v.value}</span>) },
+    {
+      id: 'actions',
+      header: text.actions,
+      right: true,
+      cell: (v) => (
+        <Group gap="xs" justify="flex-end" wrap="nowrap">
+          <Edit variable={v} save={save} />
+          <ConfirmButton
+            label={text.env.remove}
+            aria={text.env.removeOf(v.key)}
+            title={text.env.removeOf(v.key)}
+            what={v.secret === true ? text.env.removeSecret : text.env.removeWhat}
+            button={{ size: 'compact-sm' }}
+            act={() => save({ unset: [v.key] })}
+            done={text.env.removed(v.key)}
+          />
+        </Group>
+      ),
+    },
+  ];
   return (
     <Stack>
       <Group gap="sm">
@@ -146,39 +170,7 @@ export function Variables({ items, save }: { items: EnvVar[]; save: (p: EnvPatch
       {items.length === 0 ? (
         <Empty title={text.env.none}>{text.env.noneWhy}</Empty>
       ) : (
-        <Table.ScrollContainer minWidth={480} scrollAreaProps={{ viewportProps: { tabIndex: 0, role: 'group', 'aria-label': text.env.title } }}>
-          <Table aria-label={text.env.title}>
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th>{text.env.key}</Table.Th>
-                <Table.Th>{text.env.value}</Table.Th>
-                <Table.Th ta="right">{text.actions}</Table.Th>
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {items.map((v) => (
-                <Table.Tr key={v.key}>
-                  <Table.Td className="mono">{v.key}</Table.Td>
-                  <Table.Td className="mono">{v.secret === true ? <Text c="dimmed" size="sm">{text.env.hidden}</Text> : v.value}</Table.Td>
-                  <Table.Td>
-                    <Group gap="xs" justify="flex-end" wrap="nowrap">
-                      <Edit variable={v} save={save} />
-                      <ConfirmButton
-                        label={text.env.remove}
-                        aria={text.env.removeOf(v.key)}
-                        title={text.env.removeOf(v.key)}
-                        what={v.secret === true ? text.env.removeSecret : text.env.removeWhat}
-                        button={{ size: 'compact-sm' }}
-                        act={() => save({ unset: [v.key] })}
-                        done={text.env.removed(v.key)}
-                      />
-                    </Group>
-                  </Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </Table.ScrollContainer>
+        <DataTable label={text.env.title} columns={columns} rows={items} keyOf={(v) => v.key} />
       )}
     </Stack>
   );

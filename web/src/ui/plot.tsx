@@ -76,7 +76,7 @@ export function Plot({ title, points, lines, deploys, range, unit = '' }: {
           hoverlabel: { bgcolor: scheme === 'dark' ? '#1d2631' : '#fff', font: { color: scheme === 'dark' ? '#e6ebf1' : '#17202b' } },
           showlegend: lines.length > 1,
           legend: { orientation: 'h', y: 1.15, x: 0 },
-          xaxis: { type: 'date', range: [local(from), local(to)], gridcolor: grid, zeroline: false },
+          xaxis: { type: 'date', range: [local(from), local(to)], tickangle: 0, nticks: Math.max(3, Math.floor(div.clientWidth / 100)), gridcolor: grid, zeroline: false },
           yaxis: { rangemode: 'tozero', minexponent: 9, gridcolor: grid, zeroline: false, ticksuffix: unit, nticks: 5, automargin: true },
           shapes: deploys.map((d) => ({ type: 'line', x0: local(d.at), x1: local(d.at), yref: 'paper', y0: 0, y1: 1, line: { color: ink, width: 1, dash: 'dot' } })),
           annotations: apart(deploys, Date.parse(to) - Date.parse(from)).map((d) => ({ x: local(d.at), yref: 'paper', y: 1, text: d.release ? `v${d.release}` : text.metrics.deploy(d.seq), showarrow: false, yanchor: 'bottom', font: { size: 10, color: ink } })),

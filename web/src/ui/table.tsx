@@ -26,7 +26,7 @@ interface Props<T> {
 
 const features = tableFeatures({});
 
-/** A table whose order and parts the API decides. It scrolls sideways when it must. */
+/** A table whose order and parts the API decides. It scrolls sideways when it must; on a phone each row is a block of its own. */
 export function DataTable<T extends object>({ label, columns, rows, keyOf, sort, picked }: Props<T>) {
   const defs = useMemo(() => {
     const helper = createColumnHelper<typeof features, T>();
@@ -44,12 +44,12 @@ export function DataTable<T extends object>({ label, columns, rows, keyOf, sort,
   const all = rows.length > 0 && rows.every((r) => picked?.[0].has(keyOf(r)));
   return (
     <ScrollArea type="auto" viewportProps={{ tabIndex: 0, role: 'group', 'aria-label': label }}>
-      <Table verticalSpacing="sm" highlightOnHover aria-label={label} miw={columns.length * 110}>
-        <Table.Thead>
+      <Table verticalSpacing="sm" highlightOnHover aria-label={label} miw={columns.length * 110} role="table" className="rows">
+        <Table.Thead role="rowgroup">
           {table.getHeaderGroups().map((group) => (
-            <Table.Tr key={group.id}>
+            <Table.Tr key={group.id} role="row">
               {picked !== undefined && (
-                <Table.Th w={40}>
+                <Table.Th w={40} role="columnheader">
                   <Checkbox
                     aria-label={text.table.all}
                     checked={all}
@@ -62,7 +62,7 @@ export function DataTable<T extends object>({ label, columns, rows, keyOf, sort,
                 const by = byId[header.column.id]?.sort;
                 const order = by === undefined || sort === undefined ? undefined : sort[0] === by ? 'ascending' : sort[0] === `-${by}` ? 'descending' : 'none';
                 return (
-                  <Table.Th key={header.id} aria-sort={order} ta={byId[header.column.id]?.right ? 'right' : undefined}>
+                  <Table.Th key={header.id} role="columnheader" aria-sort={order} ta={byId[header.column.id]?.right ? 'right' : undefined}>
                     {order === undefined || by === undefined ? (
                       <table.FlexRender header={header} />
                     ) : (
@@ -77,18 +77,18 @@ export function DataTable<T extends object>({ label, columns, rows, keyOf, sort,
             </Table.Tr>
           ))}
         </Table.Thead>
-        <Table.Tbody>
+        <Table.Tbody role="rowgroup">
           {table.getRowModel().rows.map((row) => (
-            <Table.Tr key={row.id}>
+            <Table.Tr key={row.id} role="row">
               {picked !== undefined && (
-                <Table.Td>
+                <Table.Td role="cell" className="pick">
                   <Checkbox aria-label={text.table.pick(row.id)} checked={picked[0].has(row.id)} onChange={(e) => toggle(row.id, e.currentTarget.checked)} />
                 </Table.Td>
               )}
-              {row.getAllCells().map((cell) => (
-                <Table.Td key={cell.id} ta={byId[cell.column.id]?.right ? 'right' : undefined}>
+              {row.getAllCells().map((cell, i) => (
+                <Table.Td key={cell.id} role="cell" ta={byId[cell.column.id]?.right ? 'right' : undefined} data-label={i === 0 ? undefined : byId[cell.column.id]?.header}>
                   {/* Called, not rendered as a component: a new function would be a new one, and close its dialog. */}
-                  {byId[cell.column.id]?.cell(row.original)}
+                  <div>{byId[cell.column.id]?.cell(row.original)}</div>
                 </Table.Td>
               ))}
             </Table.Tr>
