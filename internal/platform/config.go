@@ -4,6 +4,7 @@ package platform
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +56,8 @@ type Config struct {
 	// from: host names, whose addresses may then be private, or networks such as
 	// 10.1.2.0/24. Default: none, only servers on the internet.
 	GitHosts []string `yaml:"git_hosts,omitempty" json:"git_hosts,omitempty"`
+	// GitCAFile holds more authorities to trust in git servers, as PEM.
+	GitCAFile string `yaml:"git_ca_file,omitempty" json:"git_ca_file,omitempty"`
 	// Engine runs the apps: proc (default) in sandboxes on this machine, kube as
 	// pods of a Kubernetes cluster.
 	Engine string `yaml:"engine" json:"engine"`
@@ -278,6 +281,11 @@ func (c *Config) Complete() error {
 			check(false, "database_password_file", "%v", err)
 		}
 	}
+	if c.GitCAFile != "" {
+		if c.GitCAFile, err = filepath.Abs(c.GitCAFile); err != nil {
+			check(false, "git_ca_file", "%v", err)
+		}
+	}
 	if c.Data, err = filepath.Abs(c.Data); err != nil {
 		check(false, "data", "%v", err)
 	}
@@ -364,6 +372,25 @@ func (c Config) Proxies() []netip.Prefix {
 		}
 	}
 	return out
+}
+
+// GitRoots are the authorities to trust in git servers; nil = the system's.
+func (c Config) GitRoots() (*x509.CertPool, error) {
+	if c.GitCAFile == "" {
+		return nil, nil //nolint:nilnil // as crypto/tls has it
+	}
+	text, err := os.ReadFile(c.GitCAFile)
+	if err != nil {
+		return nil, errs.Wrap(err, errs.KindInvalid, "git_ca_file cannot be read: %v", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, errs.Invalid("git_ca_file: %s holds no certificate", c.GitCAFile)
+	}
+	return pool, nil
 }
 
 // Level returns Log.Level of a completed configuration.

@@ -119,6 +119,7 @@ func TestProblemsAreToldAtOnce(t *testing.T) {
 		{"a database of another kind", "database: mysql://db/slipway\n", []string{"no URL"}},
 		{"a password in the URL", "database: postgres://u:s3cr3t@db/slipway\n", []string{"database_password_file"}},
 		{"a password behind the URL", "database: postgres://u@db/slipway?password=s3cr3t\n", []string{"database_password_file"}},
+		{"no git host", "git_hosts: [\"https://gitlab.example.com\"]\n", []string{"git_hosts"}},
 		{"a password for nothing", "database_password_file: pw\n", []string{"database_password_file"}},
 		{"no address of SSH", "ssh_listen: here\n", []string{"ssh_listen", "nor off"}},
 		{"too little memory", "app_memory_mb: 1\n", []string{"too little"}},
@@ -233,6 +234,23 @@ func TestLocalCA(t *testing.T) {
 		}
 		if _, err := leaf.Leaf.Verify(x509.VerifyOptions{Roots: pool, DNSName: name}); err != nil {
 			t.Errorf("certificate for %q: %v", name, err)
+		}
+	}
+}
+
+func TestGitRoots(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if pool, err := (platform.Config{}).GitRoots(); pool != nil || err != nil {
+		t.Errorf("%v, %v: want the system's", pool, err)
+	}
+	empty := filepath.Join(dir, "empty.pem")
+	if err := os.WriteFile(empty, []byte("no certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{empty, filepath.Join(dir, "none.pem")} {
+		if _, err := (platform.Config{GitCAFile: file}).GitRoots(); !errs.Is(err, errs.KindInvalid) {
+			t.Errorf("%s: %v", file, err)
 		}
 	}
 }

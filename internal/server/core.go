@@ -127,7 +127,9 @@ func (c *core) open(ctx context.Context) error {
 	c.hub = link.NewHub(c.hosts, c.log.With("part", "link"))
 	c.hub.SetPlatform(map[string]string{slipway.HostAPI: c.at.core, slipway.HostAuth: c.at.core, slipway.HostGit: c.at.core, slipway.HostRegistry: c.at.core})
 	c.people = people.New(people.Options{DB: c.db, Box: box, Hub: c.hub, Hosts: c.hosts, Log: c.log.With("part", "people")})
-	c.git = c.gitServer()
+	if c.git, err = c.gitServer(); err != nil {
+		return err
+	}
 	if c.cfg.SSH() {
 		if c.ssh, err = c.sshServer(); err != nil {
 			return err

@@ -54,7 +54,8 @@ func clientAddr(r *http.Request) string {
 	return strings.TrimSpace(addr)
 }
 
-func (c *core) gitServer() *gitd.Server {
+func (c *core) gitServer() (*gitd.Server, error) {
+	roots, err := c.cfg.GitRoots()
 	return &gitd.Server{
 		Root: c.data.Repos(), Log: c.log.With("part", "git"),
 		Authenticate: func(ctx context.Context, user, password string) (context.Context, error) {
@@ -65,7 +66,8 @@ func (c *core) gitServer() *gitd.Server {
 		Keep:      c.keepRepo,
 		Receive:   c.receive,
 		Outside:   c.outside(),
-	}
+		Roots:     roots,
+	}, err
 }
 
 // sshServer knows people by their keys, and lets them do what they may over HTTPS.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -60,11 +61,20 @@ func tell(t *testing.T, dir string) {
 
 func (w *world) tell(t *testing.T, p testscript.Params) {
 	t.Helper()
-	p.UpdateScripts, p.Setup = os.Getenv("UPDATE") != "", w.setup
+	p.UpdateScripts = os.Getenv("UPDATE") != ""
+	more := p.Setup
+	p.Setup = func(env *testscript.Env) error {
+		if err := w.setup(env); err != nil || more == nil {
+			return err
+		}
+		return more(env)
+	}
+	own := p.Cmds
 	p.Cmds = map[string]func(*testscript.TestScript, bool, []string){
 		"as": w.as, "app": w.app, "get": w.get, "raw": w.raw, "crash": w.crash, "eventually": w.eventually,
 		"image": w.image,
 	}
+	maps.Copy(p.Cmds, own)
 	testscript.Run(t, p)
 }
 

@@ -38,8 +38,9 @@ type FetchInput struct {
 }
 
 const (
-	fetchLimit = 10 * time.Minute // for all of a fetch
-	waitLimit  = 30 * time.Second // for a push that is being received
+	apartPrefix = "tmp_objdir-fetch-" // git itself prunes folders of such names
+	fetchLimit  = 10 * time.Minute    // for all of a fetch
+	waitLimit   = 30 * time.Second    // for a push that is being received
 )
 
 // Fetch brings the newest commit of a remote, with its history, to the deploy
@@ -60,7 +61,7 @@ func (s *Server) Fetch(ctx context.Context, repo string, in FetchInput) (Push, e
 	if err != nil {
 		return Push{}, err
 	}
-	apart, err := os.MkdirTemp(filepath.Join(dir, "objects"), "tmp_objdir-fetch-") // Sweep knows it
+	apart, err := os.MkdirTemp(filepath.Join(dir, "objects"), apartPrefix)
 	if err != nil {
 		return Push{}, err
 	}

@@ -420,13 +420,15 @@ func TestFetchBadServers(t *testing.T) {
 		_, err := w.fetch("none", gitd.Remote{URL: w.remote.URL + at})
 		w.refused(err, "url", says)
 	}
+	_, err := w.fetch("none", gitd.Remote{URL: "https://127.0.0.1:1/x"})
+	w.refused(err, "url", "cannot be reached")
 	w.srv.Stall = 200 * time.Millisecond // they would stall for ever
 	for _, at := range []string{"/silent", "/half"} {
 		_, err := w.fetch("none", gitd.Remote{URL: w.remote.URL + at})
 		w.refused(err, "url", "sent nothing")
 	}
 	w.srv.Stall = 3 * time.Second // what comes before takes a real git some time
-	_, err := w.fetch("none", gitd.Remote{URL: w.remote.URL + "/pack"})
+	_, err = w.fetch("none", gitd.Remote{URL: w.remote.URL + "/pack"})
 	w.refused(err, "url", "sent nothing")
 }
 

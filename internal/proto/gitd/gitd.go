@@ -211,13 +211,15 @@ func (s *Server) Remove(repo string) error {
 	return os.RemoveAll(filepath.Join(s.Root, repo+".git"))
 }
 
-// Sweep removes what pushes left that were cut off with the server: git keeps
+// Sweep removes what pushes and fetches left that were cut off with the server: git keeps
 // incoming objects apart until they are accepted. It is called at the start.
 func (s *Server) Sweep() error {
 	left, err := filepath.Glob(filepath.Join(s.Root, "*.git", "objects", "tmp_objdir-*"))
 	for _, dir := range left {
-		// A push may outlive the server that it began with, but not for long.
-		if st, serr := os.Stat(dir); serr == nil && time.Since(st.ModTime()) > watchLimit {
+		// A push may outlive the server that it began with, but not for long; a
+		// fetch does not.
+		fetched := strings.HasPrefix(filepath.Base(dir), apartPrefix)
+		if st, serr := os.Stat(dir); serr == nil && (fetched || time.Since(st.ModTime()) > watchLimit) {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}

@@ -331,7 +331,8 @@ func TestSweep(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	old, young := filepath.Join(w.srv.Root, "a.git", "objects", "tmp_objdir-incoming-1"), filepath.Join(w.srv.Root, "a.git", "objects", "tmp_objdir-incoming-2")
-	for _, d := range []string{old, young} {
+	fetched := filepath.Join(w.srv.Root, "a.git", "objects", "tmp_objdir-fetch-3")
+	for _, d := range []string{old, young, fetched} {
 		if err := os.MkdirAll(filepath.Join(d, "pack"), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -343,8 +344,10 @@ func TestSweep(t *testing.T) {
 	if err := w.srv.Sweep(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("it is still there: %v", err)
+	for _, d := range []string{old, fetched} { // a fetch ends with the server
+		if _, err := os.Stat(d); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there: %v", d, err)
+		}
 	}
 	if _, err := os.Stat(young); err != nil {
 		t.Error(err)

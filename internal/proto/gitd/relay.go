@@ -193,7 +193,7 @@ func (r *relay) unreachable(err error) error {
 		return wrongURL(err, ledAway)
 	case errors.As(err, &cert):
 		return wrongURL(err, "the server's certificate is not one that the platform trusts")
-	case errors.As(err, &op):
+	case errors.As(err, &op) && op.Op == "dial":
 		return wrongURL(err, "the server cannot be reached")
 	}
 	return wrongURL(err, "the server does not answer as one with HTTPS does")
