@@ -24,6 +24,7 @@ export type Process = Schemas['Process'];
 export type Release = Schemas['Release'];
 export type Replica = Schemas['Replica'];
 export type Session = Schemas['Session'];
+export type SSHHost = Schemas['SSHHost'];
 export type Token = Schemas['Token'];
 export type User = Schemas['User'];
 type ProblemBody = Schemas['Problem'];

@@ -161,6 +161,12 @@ export function Code({ app }: { app: App }) {
           <Text size="sm" c="dimmed">
             {text.new.gitPassword}
           </Text>
+          {app.git_ssh !== undefined && (
+            <>
+              <Text size="sm">{text.new.gitSSH}</Text>
+              <Commands>{`git remote add slipway ${app.git_ssh}\ngit push slipway main`}</Commands>
+            </>
+          )}
         </Stack>
       )}
       {how === 'template' && <Templates app={app} />}

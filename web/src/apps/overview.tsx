@@ -19,6 +19,15 @@ export const useProcesses = (name: string) =>
     refetchInterval: 5000,
   });
 
+function Remote({ of, label }: { of: string; label: string }) {
+  return (
+    <Group gap={4} wrap="nowrap">
+      <span className="mono">{of}</span>
+      <Copy value={of} label={label} />
+    </Group>
+  );
+}
+
 /** How an app is, at one look. */
 export function Overview() {
   const app = useThis();
@@ -42,10 +51,10 @@ export function Overview() {
               ],
               [
                 text.app.remote,
-                <Group key="g" gap={4} wrap="nowrap">
-                  <span className="mono">{app.git_remote}</span>
-                  <Copy value={app.git_remote} label={text.app.copyRemote} />
-                </Group>,
+                <Stack key="g" gap={0}>
+                  <Remote of={app.git_remote} label={text.app.copyRemote} />
+                  {app.git_ssh !== undefined && <Remote of={app.git_ssh} label={text.app.copyRemoteSSH} />}
+                </Stack>,
               ],
               [text.apps.release, app.current_release ? `v${app.current_release}` : text.states.empty],
               [text.apps.access, text.levels[app.access] ?? app.access],

@@ -13,6 +13,7 @@ import { Answer, Facts, Panel } from '../ui/panel';
 import { ProblemBox } from '../ui/problem';
 import { DataTable, type Column } from '../ui/table';
 import { day, When } from '../ui/when';
+import { Keys } from './keys';
 
 function About() {
   const me = useMe();
@@ -215,6 +216,7 @@ export function Profile() {
         <Password />
       </SimpleGrid>
       <Tokens />
+      <Keys />
       <Sessions />
     </Page>
   );
