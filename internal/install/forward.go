@@ -38,8 +38,7 @@ func (i *Installer) ToRegistry(ctx context.Context, p *Plan, fn func(addr string
 		return err
 	}
 	// It would tell people of every connection that ends.
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
+	klog.SetLogger(klog.Logger{})
 	stop, ready := make(chan struct{}), make(chan struct{})
 	f, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + cfg.Kube.Ports.Registry}, stop, ready, io.Discard, io.Discard)
 	if err != nil {

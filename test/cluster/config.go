@@ -177,7 +177,7 @@ func (m machine) configure() error {
 		return os.WriteFile(filepath.Join(dir, "Corefile"), []byte(m.c.corefile()), 0o644)
 	}
 	data := map[string]any{
-		"Name": m.name, "IP": m.ip, "Pods": m.c.podsOf(m.number), "AllPods": m.c.pods(), "Gateway": m.c.gateway(), "DNS": m.c.dns(), "MTU": mtu(),
+		"Name": m.name, "IP": m.ip, "Pods": m.c.podsOf(m.number), "AllPods": m.c.Pods(), "Gateway": m.c.gateway(), "DNS": m.c.dns(), "MTU": mtu(),
 		"Pause": PauseImage, "Parts": insideParts, "Folder": inside(m.name), "PKI": inside("pki"), "Cgroup": m.cgroup(),
 	}
 	for name, text := range files {

@@ -30,12 +30,14 @@ func (c *Cluster) in(third, fourth byte) netip.Addr {
 func (c *Cluster) gateway() netip.Addr    { return c.in(0, 1) }
 func (c *Cluster) control() netip.Addr    { return c.in(0, 10) }
 func (c *Cluster) node(n int) netip.Addr  { return c.in(0, byte(10+n)) }
-func (c *Cluster) pods() netip.Prefix     { return netip.PrefixFrom(c.in(64, 0), 18) }
 func (c *Cluster) services() netip.Prefix { return netip.PrefixFrom(c.in(128, 0), 18) }
 func (c *Cluster) dns() netip.Addr        { return c.in(128, 10) }
 func (c *Cluster) podsOf(n int) netip.Prefix {
 	return netip.PrefixFrom(c.in(byte(64+n), 0), 24)
 }
+
+// Pods is the network of all pods. Nodes do not tell it: theirs comes from a file.
+func (c *Cluster) Pods() netip.Prefix { return netip.PrefixFrom(c.in(64, 0), 18) }
 
 // NodeIP is the address of node n, from 1, where the host reaches NodePorts.
 func (c *Cluster) NodeIP(n int) string { return c.node(n).String() }

@@ -82,7 +82,7 @@ func Install(ctx context.Context, o Options) (_ *Platform, err error) {
 	began := time.Now()
 	if err := p.slipway(ctx, "install", "--engine", "k8s", "--yes", "--base", base, "--image", images.platform, "--database-image", images.postgres,
 		"--namespace", p.Namespace, "--apps-namespace", p.Apps, "--service-type", "NodePort", "--https-port", p.front.port(),
-		"--pull-port", pullPort(p.Namespace), "--base-image", images.base, "--outside-ca-file", authorities, "--admin", o.Admin, "--admin-password-file", password); err != nil {
+		"--pull-port", pullPort(p.Namespace), "--pod-network", p.Cluster.Pods().String(), "--base-image", images.base, "--outside-ca-file", authorities, "--admin", o.Admin, "--admin-password-file", password); err != nil {
 		return nil, err
 	}
 	p.Took = time.Since(began)
