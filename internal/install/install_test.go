@@ -57,7 +57,7 @@ var cases = map[string]func(*Values){
 	"external": func(v *Values) {
 		v.Database.URL = "postgres://slipway@db.example.com/slipway?sslmode=verify-full"
 		v.TLSSecret, v.Gateways, v.PullSecret = "web", 3, "pull"
-		v.Service = Service{Type: "LoadBalancer", Class: "example.com/nlb", Annotations: map[string]string{"example.com/scheme": "internal"}}
+		v.Service = Service{Type: "LoadBalancer", SSHPort: -1, Class: "example.com/nlb", Annotations: map[string]string{"example.com/scheme": "internal"}}
 		v.Storage = Storage{Class: "fast", SharedClass: "shared", CoreSize: "50Gi"}
 		v.NodeSelector = map[string]string{"pool": "platform"}
 		v.Tolerations = []Toleration{{Key: "dedicated", Operator: "Equal", Value: "slipway", Effect: "NoSchedule"}}
@@ -277,7 +277,8 @@ func TestDoorsAreShut(t *testing.T) {
 					apps = apps || f.NamespaceSelector != nil
 				}
 				name := port.Port.StrVal
-				if open && name != "edge" && name != "registry" || apps && name != "platform" {
+				outside := n.Name == nameGateway && (name == "edge" || name == "ssh") || name == "registry"
+				if open && !outside || apps && name != "platform" {
 					t.Errorf("%s lets too many in to %s", n.Name, name)
 				}
 			}
@@ -340,6 +341,42 @@ func TestSettingsCanBeRead(t *testing.T) {
 		if cfg.Engine != platform.EngineKube || cfg.Kube.AppsNamespace != p.AppsNamespace || cfg.Hosts().API() != "https://api-slipway.example.com" {
 			t.Errorf("%s: %+v", name, cfg)
 		}
+	}
+}
+
+// Git over SSH has a port of its own from the outside to the core, or none.
+func TestSSHPort(t *testing.T) {
+	for want, port := range map[string]int32{"ssh://git@git-slipway.example.com": 0, "ssh://git@git-slipway.example.com:2022": 2022, "": -1} {
+		p, objects := planned(t, values(t, func(v *Values) { v.Service.SSHPort, v.Service.SSHNode = port, 30022 }))
+		cfg, err := p.settings()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cfg.Hosts().SSH(); got != want {
+			t.Errorf("with %d it is called %q, not %q", port, got, want)
+		}
+		leads := map[string]corev1.ServicePort{}
+		for _, o := range objects {
+			if s, ok := o.(*corev1.Service); ok {
+				for _, p := range s.Spec.Ports {
+					if p.Name == "ssh" {
+						leads[s.Name] = p
+					}
+				}
+			}
+		}
+		switch {
+		case want == "":
+			if len(leads) > 0 {
+				t.Errorf("without SSH there is %v", leads)
+			}
+		case len(leads) != 2 || leads[nameEdge].NodePort != 30022 || leads[nameEdge].TargetPort.StrVal != "ssh" || leads[nameCore].NodePort != 0:
+			t.Errorf("with %d there is %v", port, leads)
+		}
+	}
+	v := Values{Base: "slipway.example.com", Image: "i", Service: Service{SSHPort: 443}}
+	if err := v.Complete(); len(errs.FieldsOf(err)) != 1 || errs.FieldsOf(err)[0].Name != "service.ssh_port" {
+		t.Errorf("a port for two: %v", err)
 	}
 }
 

@@ -62,6 +62,9 @@ func (p *plan) settings() (platform.Config, error) {
 			LingerSeconds: p.linger(),
 		},
 	}
+	if p.Service.SSHPort > 0 {
+		cfg.SSHListen, cfg.SSHPublicPort = ":2222", strconv.Itoa(int(p.Service.SSHPort))
+	}
 	if p.TLSSecret != "" {
 		cfg.TLS = platform.TLS{CertFile: tlsDir + "/tls.crt", KeyFile: tlsDir + "/tls.key"}
 	}
@@ -139,6 +142,9 @@ func (p *plan) core(mark string) *appsv1.Deployment {
 		port("core", cfg.Kube.Ports.Core), port("link", cfg.Kube.Ports.Link), port("registry", cfg.Kube.Ports.Registry),
 		port("platform", cfg.Kube.Ports.Platform), port("metrics", portOf(cfg.Metrics)),
 	}
+	if cfg.SSH() {
+		c.Ports = append(c.Ports, port("ssh", cfg.Kube.Ports.SSH))
+	}
 	env, more := p.outside()
 	c.Env = append(c.Env, env...)
 	c.Resources = needs("250m", "256Mi", "2Gi")
@@ -161,8 +167,11 @@ func (p *plan) core(mark string) *appsv1.Deployment {
 func (p *plan) coreService() *corev1.Service {
 	cfg, _ := p.settings()
 	k := cfg.Kube.Ports
-	s := p.service(partCore, nameCore, servicePort("core", k.Core), servicePort("link", k.Link), servicePort("registry", k.Registry), servicePort("platform", k.Platform))
-	return s
+	ports := []corev1.ServicePort{servicePort("core", k.Core), servicePort("link", k.Link), servicePort("registry", k.Registry), servicePort("platform", k.Platform)}
+	if cfg.SSH() {
+		ports = append(ports, servicePort("ssh", k.SSH))
+	}
+	return p.service(partCore, nameCore, ports...)
 }
 
 // gateway is the edge: replicas that need nothing of each other, on nodes apart.
@@ -170,6 +179,9 @@ func (p *plan) gateway(mark string) *appsv1.Deployment {
 	cfg, _ := p.settings()
 	c := p.process("gateway")
 	c.Ports = []corev1.ContainerPort{port("edge", portOf(cfg.Listen)), port("metrics", portOf(cfg.Metrics))}
+	if cfg.SSH() {
+		c.Ports = append(c.Ports, port("ssh", portOf(cfg.SSHListen)))
+	}
 	c.Resources = needs("100m", "64Mi", "512Mi")
 	c.StartupProbe, c.ReadinessProbe, c.LivenessProbe = get("/healthz", "metrics", 1, 60), get("/readyz", "metrics", 1, 2), get("/healthz", "metrics", 10, 3)
 	spec := p.pod(partGateway, c)
@@ -202,12 +214,17 @@ func spread(key string) corev1.TopologySpreadConstraint {
 	}
 }
 
-// edge is the one service that is reached from outside. Both ports lead to the
-// same door, which tells plain HTTP from TLS.
+// edge is the one service that is reached from outside. The ports of browsers
+// lead to the same door, which tells plain HTTP from TLS.
 func (p *plan) edge() *corev1.Service {
-	s := p.service(partGateway, nameEdge,
-		corev1.ServicePort{Name: "https", Port: p.Service.HTTPSPort, TargetPort: intstr.FromString("edge"), NodePort: p.Service.HTTPSNode},
-		corev1.ServicePort{Name: "http", Port: 80, TargetPort: intstr.FromString("edge"), NodePort: p.Service.HTTPNode})
+	ports := []corev1.ServicePort{
+		{Name: "https", Port: p.Service.HTTPSPort, TargetPort: intstr.FromString("edge"), NodePort: p.Service.HTTPSNode},
+		{Name: "http", Port: 80, TargetPort: intstr.FromString("edge"), NodePort: p.Service.HTTPNode},
+	}
+	if p.Service.SSHPort > 0 {
+		ports = append(ports, corev1.ServicePort{Name: "ssh", Port: p.Service.SSHPort, NodePort: p.Service.SSHNode})
+	}
+	s := p.service(partGateway, nameEdge, ports...)
 	s.Annotations = p.Service.Annotations
 	s.Spec.Type = corev1.ServiceType(p.Service.Type)
 	if s.Spec.Type != corev1.ServiceTypeClusterIP {

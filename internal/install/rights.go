@@ -51,16 +51,20 @@ func (p *plan) policies() []object {
 		return networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{MatchLabels: selector(part)}}
 	}
 	apps := networkingv1.NetworkPolicyPeer{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: p.AppsNamespace}}}
+	inner, outer := []string{"core", "link"}, []string{"edge"}
+	if p.Service.SSHPort > 0 {
+		inner, outer = append(inner, "ssh"), append(outer, "ssh")
+	}
 	shut := p.policy(partPlatform, "slipway-shut", metav1.LabelSelector{})
 	out := []object{
 		shut,
 		p.policy(partCore, nameCore, metav1.LabelSelector{MatchLabels: selector(partCore)},
-			from([]string{"core", "link"}, here(partGateway)),
+			from(inner, here(partGateway)),
 			from([]string{"platform"}, apps),
 			// The kubelets' proxies come from the nodes' addresses, which no policy
 			// can name; who has no certificate is refused.
 			from([]string{"registry"})),
-		p.policy(partGateway, nameGateway, metav1.LabelSelector{MatchLabels: selector(partGateway)}, from([]string{"edge"})),
+		p.policy(partGateway, nameGateway, metav1.LabelSelector{MatchLabels: selector(partGateway)}, from(outer)),
 	}
 	if p.Database.Bundled() {
 		db := p.policy(partDatabase, nameDatabase, metav1.LabelSelector{MatchLabels: selector(partDatabase)}, from([]string{"postgres"}, here(partCore)))

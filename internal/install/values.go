@@ -85,6 +85,8 @@ type Service struct {
 	HTTPSPort   int32             `yaml:"https_port"`  // that browsers use. Default 443
 	HTTPSNode   int32             `yaml:"https_node_port"`
 	HTTPNode    int32             `yaml:"http_node_port"`
+	SSHPort     int32             `yaml:"ssh_port"` // of git over SSH. Default 22; less than 0 = there is none
+	SSHNode     int32             `yaml:"ssh_node_port"`
 	// Traffic is Local or Cluster: whether only nodes with a gateway take
 	// connections, so that gateways see the viewers' addresses, or all nodes do.
 	// Default: Local with a LoadBalancer, which finds out; otherwise Cluster.
@@ -165,7 +167,7 @@ func (v *Values) Complete() error {
 	def(&v.Storage.CoreSize, "20Gi")
 	def(&v.Database.Image, "postgres:17")
 	def(&v.Database.Size, "10Gi")
-	for p, d := range map[*int32]int32{&v.Gateways: 2, &v.PullPort: 5005, &v.Service.HTTPSPort: 443} {
+	for p, d := range map[*int32]int32{&v.Gateways: 2, &v.PullPort: 5005, &v.Service.HTTPSPort: 443, &v.Service.SSHPort: 22} {
 		if *p == 0 {
 			*p = d
 		}
@@ -193,6 +195,7 @@ func (v *Values) Complete() error {
 	check(oneOf(v.PullPolicy, "Always", "IfNotPresent", "Never"), "pull_policy", "%q is none of Always, IfNotPresent, Never", v.PullPolicy)
 	check(oneOf(v.Service.Type, "LoadBalancer", "NodePort", "ClusterIP"), "service.type", "%q is none of LoadBalancer, NodePort, ClusterIP", v.Service.Type)
 	check(oneOf(v.Service.Traffic, "Local", "Cluster"), "service.traffic", "%q is neither Local nor Cluster", v.Service.Traffic)
+	check(v.Service.SSHPort != v.Service.HTTPSPort && v.Service.SSHPort != 80, "service.ssh_port", "%d is the port of browsers", v.Service.SSHPort)
 	for _, n := range v.PodNetworks {
 		_, err := netip.ParsePrefix(n)
 		check(err == nil, "pod_networks", "%q is no network such as 10.244.0.0/16", n)

@@ -106,6 +106,8 @@ again once a year at least: it renews the certificates between the parts.`,
 	f.Int32Var(&i.v.Service.HTTPSPort, "https-port", 0, "port that browsers use (default 443)")
 	f.Int32Var(&i.v.Service.HTTPSNode, "https-node-port", 0, "port on the nodes for https (default: Kubernetes chooses)")
 	f.Int32Var(&i.v.Service.HTTPNode, "http-node-port", 0, "port on the nodes for http (default: Kubernetes chooses)")
+	f.Int32Var(&i.v.Service.SSHPort, "ssh-port", 0, "port of git over SSH (default 22; -1: none)")
+	f.Int32Var(&i.v.Service.SSHNode, "ssh-node-port", 0, "port on the nodes for SSH (default: Kubernetes chooses)")
 	f.Int32Var(&i.v.Gateways, "gateways", 0, "number of gateways (default 2)")
 	f.Int32Var(&i.v.PullPort, "pull-port", 0, "port of the pull proxy on each node's loopback (default 5005)")
 	f.StringVar(&i.v.Database.URL, "database", "", "postgres://user@host:5432/slipway?sslmode=verify-full (default: one is installed)")
@@ -167,6 +169,8 @@ func (i *installing) values(cmd *cobra.Command) (install.Values, error) {
 		{&v.Service.HTTPSPort, &i.v.Service.HTTPSPort},
 		{&v.Service.HTTPSNode, &i.v.Service.HTTPSNode},
 		{&v.Service.HTTPNode, &i.v.Service.HTTPNode},
+		{&v.Service.SSHPort, &i.v.Service.SSHPort},
+		{&v.Service.SSHNode, &i.v.Service.SSHNode},
 	} {
 		if *p.from != 0 {
 			*p.to = *p.from
@@ -336,6 +340,10 @@ func showInstalled(out io.Writer, v install.Values, address string) {
 		hosts.Port = fmt.Sprint(v.Service.HTTPSPort)
 	}
 	fmt.Fprintf(out, "\nSlipway on %s\n  Portal   %s/portal\n  API      %s\n  Git      %s\n", hosts.Apps(), hosts.API(), hosts.API(), hosts.Git())
+	if v.Service.SSHPort > 0 {
+		hosts.SSHPort = fmt.Sprint(v.Service.SSHPort)
+		fmt.Fprintf(out, "           %s\n", hosts.SSH())
+	}
 	if address == "" {
 		address = "<address of the service " + v.Namespace + "/slipway, once it has one>"
 	}

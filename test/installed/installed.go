@@ -43,7 +43,8 @@ type Platform struct {
 	Options
 	Apps  string        // namespace of apps
 	Took  time.Duration // how long `slipway install` took, images on the nodes
-	front *front
+	front *front        // for browsers and git
+	ssh   *front        // for git over SSH
 }
 
 // authorities are those that this machine trusts: its way to packages, which
@@ -65,9 +66,13 @@ func Install(ctx context.Context, o Options) (_ *Platform, err error) {
 	if p.front, err = listen(ctx, o.Cluster, o.Listen); err != nil {
 		return nil, err
 	}
+	if p.ssh, err = listen(ctx, o.Cluster, besides(o.Listen)); err != nil {
+		p.front.close()
+		return nil, err
+	}
 	images, err := p.load(ctx)
 	if err != nil {
-		p.front.close()
+		p.closeFronts()
 		return nil, err
 	}
 	defer func() {
@@ -81,21 +86,23 @@ func Install(ctx context.Context, o Options) (_ *Platform, err error) {
 	}
 	began := time.Now()
 	if err := p.slipway(ctx, "install", "--engine", "k8s", "--yes", "--base", base, "--image", images.platform, "--database-image", images.postgres,
-		"--namespace", p.Namespace, "--apps-namespace", p.Apps, "--service-type", "NodePort", "--https-port", p.front.port(),
+		"--namespace", p.Namespace, "--apps-namespace", p.Apps, "--service-type", "NodePort", "--https-port", p.front.port(), "--ssh-port", p.ssh.port(),
 		"--pull-port", pullPort(p.Namespace), "--pod-network", p.Cluster.Pods().String(), "--base-image", images.base, "--outside-ca-file", authorities, "--admin", o.Admin, "--admin-password-file", password); err != nil {
 		return nil, err
 	}
 	p.Took = time.Since(began)
-	node, err := p.Kubectl(ctx, "get", "service", "slipway", "-o", `jsonpath={.spec.ports[?(@.name=="https")].nodePort}`)
-	if err != nil {
-		return nil, err
+	for name, f := range map[string]*front{"https": p.front, "ssh": p.ssh} {
+		node, err := p.Kubectl(ctx, "get", "service", "slipway", "-o", `jsonpath={.spec.ports[?(@.name=="`+name+`")].nodePort}`)
+		if err != nil {
+			return nil, err
+		}
+		f.to(node)
 	}
-	p.front.to(node)
 	ca := filepath.Join(o.Dir, "ca.pem")
 	if err := p.secret(ctx, "slipway-web-ca", `ca\.crt`, ca); err != nil {
 		return nil, err
 	}
-	hosts := slipway.Hosts{Scheme: "https", Base: base, Port: p.front.port()}
+	hosts := slipway.Hosts{Scheme: "https", Base: base, Port: p.front.port(), SSHPort: p.ssh.port()}
 	p.Instance, err = rig.Attach(rig.Options{Binary: p.binary(), Out: o.Out}, hosts, ca, p)
 	if err != nil {
 		return nil, err
@@ -107,6 +114,20 @@ func Install(ctx context.Context, o Options) (_ *Platform, err error) {
 		}
 		return err
 	})
+}
+
+// besides is the address of SSH beside that of browsers, as on one machine.
+func besides(addr string) string {
+	host, port, _ := strings.Cut(addr, ":")
+	if port != "0" {
+		port = "2222"
+	}
+	return host + ":" + port
+}
+
+func (p *Platform) closeFronts() {
+	p.front.close()
+	p.ssh.close()
 }
 
 func (p *Platform) binary() string { return filepath.Join(p.Root, "bin", "slipway") }
@@ -175,7 +196,7 @@ func (p *Platform) Ready(ctx context.Context) error {
 
 // Stop takes the platform off the cluster, with its namespaces.
 func (p *Platform) Stop() error {
-	p.front.close()
+	p.closeFronts()
 	if p.Keep {
 		return nil
 	}
