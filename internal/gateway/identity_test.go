@@ -259,6 +259,7 @@ func TestPages(t *testing.T) {
 	if csp := got.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") || !strings.Contains(csp, "img-src http://api-"+base+";") {
 		t.Errorf("the browser would not show it: %s", csp)
 	}
+	r.change(func(p *link.Policy) { p.Hosts.SSHPort = "2222" })
 	r.app("iris", echo)
 	r.restrict("iris")
 	r.route("iris", func(x *link.Route) { x.Viewers, x.Targets = []slipway.UserID{"user_bob"}, nil })
@@ -267,6 +268,7 @@ func TestPages(t *testing.T) {
 		both, only string // in everybody's page; in the owner's alone
 	}{
 		{slipway.AppEmpty, "no release yet", "git push slipway main"},
+		{slipway.AppEmpty, "no release yet", "git remote add slipway ssh://git@git-" + base + ":2222/iris"},
 		{slipway.AppCrashed, "has crashed", "ModuleNotFoundError: &lt;numpy&gt;"},
 		{slipway.AppPaused, "is paused", ""},
 		{slipway.AppStarting, "build 3 packages", ""},

@@ -131,6 +131,9 @@ func (s *Server) notServing(w http.ResponseWriter, r *http.Request, x *exchange,
 		if owner {
 			v.Text = "This app has no release yet. Push one from the folder that holds its code:"
 			v.Code = []string{"git remote add slipway " + x.policy.Hosts.GitRemote(route.Name), "git push slipway main"}
+			if ssh := x.policy.Hosts.SSHRemote(route.Name); ssh != "" {
+				v.Code = append(v.Code, "", "# or with an SSH key", "git remote add slipway "+ssh)
+			}
 		}
 	case slipway.AppCrashed:
 		v = view{Title: "This app has crashed", Text: "It keeps ending right after its start. Its owner can see why.", Refresh: 10}

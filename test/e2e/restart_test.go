@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -19,13 +20,15 @@ func TestStopAndStart(t *testing.T) {
 	ok(t, err)
 	ok(t, matches(text, []string{"^HTTP 200"}))
 
+	status := w.run(t, "alice", "", "status")
+
 	ok(t, w.in.Stop())
 	if n := sandboxes(t, w.in); n != 0 {
 		t.Errorf("%d sandboxes are left after the stop", n)
 	}
 	var log rig.Output
 	o := w.in.Options
-	o.Args = []string{"--listen", "127.0.0.1:" + w.in.Hosts.Port}
+	o.Args = []string{"--listen", "127.0.0.1:" + w.in.Hosts.Port, "--ssh-listen", "127.0.0.1:" + w.in.Hosts.SSHPort}
 	o.Out = &log
 	again := func() {
 		w.in, err = rig.Start(t.Context(), o)
@@ -39,6 +42,9 @@ func TestStopAndStart(t *testing.T) {
 		}), log.String())
 	}
 	again()
+	if now := w.run(t, "alice", "", "status"); !strings.Contains(status, "SSH host key") || now != status {
+		t.Errorf("the platform, and the key by which SSH is known, were\n%s\nand are\n%s", status, now)
+	}
 
 	before := sandboxes(t, w.in)
 	w.in.Kill()

@@ -60,6 +60,8 @@ func TestUpRefuses(t *testing.T) {
 		{name: "no address", args: []string{"--listen", "nowhere"}, code: 2, want: []string{`listen: "nowhere" is not an address such as 0.0.0.0:8443`}},
 		{name: "another machine's address", args: []string{"--listen", "192.0.2.1:0"}, code: 2, want: []string{`listen: cannot listen on 192.0.2.1:0: .*assign`}, made: true},
 		{name: "a taken port", args: []string{"--listen", taken.Addr().String()}, code: 6, want: []string{`listen: the address ` + taken.Addr().String() + ` is taken: .*choose another`}, made: true},
+		{name: "a taken port for SSH", args: []string{"--ssh-listen", taken.Addr().String()}, code: 6, want: []string{`ssh_listen: the address .* is taken: .*choose another`}, made: true},
+		{name: "no address of SSH", args: []string{"--ssh-listen", "on"}, code: 2, want: []string{`ssh_listen: "on" is not an address such as 0.0.0.0:2222, nor off`}},
 		{name: "a taken port for metrics", args: []string{"--metrics", taken.Addr().String()}, code: 6, want: []string{`metrics: the address .* is taken`}, made: true},
 		{name: "half a certificate", config: "tls: {cert_file: a.pem}\n", code: 2, want: []string{`tls: cert_file and key_file go together`}},
 		{name: "no certificate", config: "tls: {cert_file: a.pem, key_file: b.pem}\n", code: 2, want: []string{`tls.cert_file a.pem .*no such file.*PEM files`}},

@@ -30,7 +30,7 @@ import (
 // the handler of HTTP; SSH is the other door.
 type Server struct {
 	Root string
-	// Authenticate is for HTTP. returns a context that carries the person.
+	// Authenticate is for HTTP: it returns a context that carries the person.
 	Authenticate func(ctx context.Context, user, password string) (context.Context, error)
 	// Authorize says whether the person may read, or push to, the repository,
 	// which may not exist yet. NotFound hides it.

@@ -190,6 +190,8 @@ func parseCommand(line string) (service, name string, ok bool) {
 
 // upload runs git upload-pack, until its client goes.
 func (v *visitor) upload(ctx context.Context, c ssh.Channel, dir, version string) (code int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, watchLimit)
+	defer cancel()
 	cmd := v.Git.git(ctx, dir, "upload-pack", ".")
 	protocol(cmd, version)
 	cmd.Stdout = c
