@@ -24,7 +24,7 @@ func (s *show) isolation(ctx context.Context, data string) (args []string, err e
 	var why []string
 	for _, level := range levels {
 		config := filepath.Join(data, "slipway.yaml")
-		if err := os.WriteFile(config, []byte("isolation: "+level+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(config, []byte("isolation: "+level+"\n"+s.settings), 0o600); err != nil {
 			return nil, err
 		}
 		args = []string{"--config", config}

@@ -54,9 +54,11 @@ const (
 type show struct {
 	root  string // of the checkout
 	level string // of isolation; empty = the best that can be had
-	in    *rig.Instance
-	who   rig.Person
-	out   io.Writer
+	// settings are more lines of slipway.yaml.
+	settings string
+	in       *rig.Instance
+	who      rig.Person
+	out      io.Writer
 }
 
 // step runs fn and prints its name and time.

@@ -17,6 +17,7 @@ import (
 	"slipway.dev/slipway/client"
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/base/secret"
+	"slipway.dev/slipway/internal/proto/gitd/gitdtest"
 	"slipway.dev/slipway/test/rig"
 )
 
@@ -48,10 +49,15 @@ func stage(ctx context.Context, args []string) (err error) {
 		}
 		err = errors.Join(err, os.RemoveAll(data))
 	}()
+	var remote *gitdtest.Remote
+	if remote, s.settings, err = elsewhere(root, data); err != nil {
+		return err
+	}
+	defer remote.Close()
 	if err := s.start(ctx, data, []string{"--listen", "127.0.0.1:0"}, log); err != nil {
 		return err
 	}
-	set := &set{show: s, data: data, people: map[string]rig.Person{"admin": s.who}}
+	set := &set{show: s, data: data, remote: remote, people: map[string]rig.Person{"admin": s.who}}
 	if err = set.build(ctx, *iris); err == nil {
 		_ = syscall.SetNonblock(syscall.Stdin, true) // else a read could not be ended; the new file notices
 		err = set.serve(ctx, os.NewFile(uintptr(syscall.Stdin), "stdin"), os.Stdout)
@@ -63,6 +69,7 @@ func stage(ctx context.Context, args []string) (err error) {
 type set struct {
 	*show
 	data   string
+	remote *gitdtest.Remote
 	people map[string]rig.Person
 	admin  *client.Client
 }
@@ -157,7 +164,7 @@ func (s *set) serve(ctx context.Context, in *os.File, out io.Writer) error {
 	}
 	h := s.in.Hosts
 	if err := json.NewEncoder(out).Encode(map[string]any{
-		"api": h.API(), "auth": h.Auth(), "apps": h.Apps(), "git": h.Git(), "people": passwords,
+		"api": h.API(), "auth": h.Auth(), "apps": h.Apps(), "git": h.Git(), "people": passwords, "remote": s.remote.URL, "remote_root": s.remote.Root,
 	}); err != nil {
 		return err
 	}
@@ -184,6 +191,31 @@ func (s *set) serve(ctx context.Context, in *os.File, out io.Writer) error {
 		return nil
 	}
 	return err
+}
+
+// elsewhere serves an app's code as another git server does, once for all and
+// once for those with a token, and returns settings that allow to fetch it.
+func elsewhere(root, data string) (*gitdtest.Remote, string, error) {
+	repos := filepath.Join(data, "elsewhere")
+	if err := os.Mkdir(repos, 0o700); err != nil {
+		return nil, "", err
+	}
+	remote, err := gitdtest.Serve(repos, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	files := map[string]string{}
+	for _, name := range []string{"app.py", "worker.py", "Procfile", "requirements.txt"} {
+		text, rerr := os.ReadFile(filepath.Join(root, "test", "apps", "weather", name))
+		err = errors.Join(err, rerr)
+		files[name] = string(text)
+	}
+	for _, repo := range []string{"storms", "private-storms"} {
+		_, cerr := remote.Commit(repo, "main", "Thunder", files)
+		err = errors.Join(err, cerr)
+	}
+	ca := filepath.Join(data, "elsewhere.pem")
+	return remote, fmt.Sprintf("git_hosts: [127.0.0.1]\ngit_ca_file: %s\n", ca), errors.Join(err, os.WriteFile(ca, remote.CA(), 0o600))
 }
 
 // strike takes everything down, sandboxes first.

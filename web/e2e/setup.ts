@@ -6,6 +6,8 @@ export interface Stage {
   auth: string;
   apps: string;
   git: string;
+  remote: string; // another git server: storms, and private-storms
+  remote_root: string; // where its repositories lie
   people: Record<string, string>;
 }
 

@@ -26,6 +26,7 @@ export type Replica = Schemas['Replica'];
 export type Session = Schemas['Session'];
 export type SSHHost = Schemas['SSHHost'];
 export type Token = Schemas['Token'];
+export type Upstream = Schemas['Upstream'];
 export type User = Schemas['User'];
 type ProblemBody = Schemas['Problem'];
 

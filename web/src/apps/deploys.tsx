@@ -12,6 +12,7 @@ import { State } from '../ui/state';
 import { span, When } from '../ui/when';
 import { at, useThis } from './app';
 import { Upload } from './upload';
+import { DeployUpstream } from './upstream';
 
 const final = ['live', 'failed', 'rolled_back', 'canceled', 'superseded'];
 export const isFinal = (d: Deploy) => final.includes(d.state);
@@ -130,6 +131,7 @@ export function Deploys() {
           </Center>
         )}
       </Panel>
+      {app.upstream !== undefined && <DeployUpstream name={app.name} upstream={app.upstream} />}
       <Panel title={text.upload.title}>
         <Upload name={app.name} />
       </Panel>

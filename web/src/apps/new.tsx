@@ -13,6 +13,7 @@ import { Answer, Panel } from '../ui/panel';
 import { useParam } from '../ui/params';
 import { ProblemBox } from '../ui/problem';
 import { Upload } from './upload';
+import { FromUpstream } from './upstream';
 
 /** Makes an app, then shows how code comes to it. */
 export function NewApp() {
@@ -147,6 +148,7 @@ export function Code({ app }: { app: App }) {
         onChange={setHow}
         data={[
           { value: 'git', label: text.new.git },
+          { value: 'upstream', label: text.upstream.from },
           { value: 'template', label: text.new.template },
           { value: 'upload', label: text.new.upload },
           { value: 'cli', label: text.new.cli },
@@ -169,6 +171,7 @@ export function Code({ app }: { app: App }) {
           )}
         </Stack>
       )}
+      {how === 'upstream' && <FromUpstream app={app} />}
       {how === 'template' && <Templates app={app} />}
       {how === 'upload' && <Upload name={app.name} />}
       {how === 'cli' && (

@@ -10,6 +10,7 @@ import { Panel } from '../ui/panel';
 import { ProblemBox } from '../ui/problem';
 import { PersonPicker } from './access';
 import { at, useThis } from './app';
+import { UpstreamSettings } from './upstream';
 
 function Running() {
   const app = useThis();
@@ -95,6 +96,7 @@ export function Settings() {
   return (
     <Stack>
       <Serving key={app.name} />
+      <UpstreamSettings />
       <Running />
       <Transfer />
       <Panel title={text.settings.delete} note={text.settings.deleteNote}>
