@@ -197,15 +197,24 @@ func (w *world) as(ts *testscript.TestScript, neg bool, args []string) {
 	ask := filepath.Join(home, ".askpass")
 	script := "#!/bin/sh\ncase \"$1\" in Username*) echo \"$GIT_USER\" ;; *) echo \"$GIT_PASS\" ;; esac\n"
 	ts.Check(os.WriteFile(ask, []byte(script), 0o700))
-	// ssh does not ask HOME, nor does it know names below localhost.
-	config := filepath.Join(home, ".ssh_config")
-	ts.Check(os.WriteFile(config, fmt.Appendf(nil, "HostName 127.0.0.1\nPort %s\nHostKeyAlias %s\nIdentityFile %s/key\nIdentitiesOnly yes\nBatchMode yes\nStrictHostKeyChecking yes\nUserKnownHostsFile %s/known_hosts\nGlobalKnownHostsFile none\n",
-		w.in.Hosts.SSHPort, strings.TrimSpace(w.in.Hosts.KnownHost("")), home, home), 0o600))
-	ts.Setenv("GIT_SSH_COMMAND", "ssh -F "+config)
+	ts.Setenv("KEYS", w.keys(ts, args[0]))
 	ts.Setenv("HOME", home)
 	ts.Setenv("GIT_ASKPASS", ask)
 	ts.Setenv("GIT_USER", args[0])
 	ts.Setenv("GIT_PASS", password(args[0]))
+}
+
+// keys makes a folder for a person's SSH key and known hosts in this script, and
+// makes git use them. ssh does not ask HOME, nor does it know names below localhost.
+func (w *world) keys(ts *testscript.TestScript, name string) string {
+	dir := ts.MkAbs(".ssh-" + name)
+	ts.Check(os.MkdirAll(dir, 0o700))
+	config := filepath.Join(dir, "config")
+	ts.Check(os.WriteFile(config, fmt.Appendf(nil, "HostName 127.0.0.1\nPort %s\nHostKeyAlias %s\nIdentityFile %s/key\nIdentitiesOnly yes\nBatchMode yes\n"+
+		"StrictHostKeyChecking yes\nUserKnownHostsFile %s/known_hosts\nGlobalKnownHostsFile none\n",
+		w.in.Hosts.SSHPort, strings.TrimSpace(w.in.Hosts.KnownHost("")), dir, dir), 0o600))
+	ts.Setenv("GIT_SSH_COMMAND", "ssh -F "+config)
+	return dir
 }
 
 // app copies a sample app into a git work tree with a remote: app SAMPLE NAME.

@@ -171,7 +171,7 @@ func (v *visitor) git(ctx, base context.Context, c ssh.Channel, service, name, v
 
 // command is what git sends. There is no shell to read it: one of two words,
 // a blank, and a path in quotes which itself has none.
-var command = regexp.MustCompile(`^(` + uploadPack + `|` + receivePack + `) '/?([^'/]*)/?'$`)
+var command = regexp.MustCompile(`^(` + uploadPack + `|` + receivePack + `) '/?([^'/]{0,100})/?'$`)
 
 // parseCommand reads which service is asked for, and the name of which
 // repository, as the client writes it; ok is false for any other command.
