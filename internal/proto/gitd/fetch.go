@@ -290,9 +290,6 @@ func (f *fetch) keep() error {
 		return err
 	}
 	to := filepath.Join(f.dir, "objects", "pack")
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
-	}
 	slices.SortFunc(packs, func(a, b string) int { return indexLast(a) - indexLast(b) })
 	for _, p := range packs {
 		switch filepath.Ext(p) {

@@ -198,6 +198,10 @@ func (s *Server) ensure(ctx context.Context, repo string) (dir string, err error
 	if out, err := s.git(ctx, "", "init", "-q", "--bare", "-b", "main", "--template=", tmp).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("git init: %w: %s", err, out)
 	}
+	// What git writes while its repository is deleted brings folders back.
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
 	return dir, os.Rename(tmp, dir)
 }
 

@@ -128,7 +128,7 @@ function Templates({ app }: { app: App }) {
 
 /** How code comes to an app: the ways, and the exact commands. */
 export function Code({ app }: { app: App }) {
-  const [how, setHow] = useParam('how', 'git');
+  const [how, setHow] = useParam('how', app.upstream === undefined ? 'git' : 'upstream');
   const go = useNavigate();
   return (
     <Panel

@@ -111,7 +111,7 @@ export function FromUpstream({ app }: { app: App }) {
   return (
     <Stack>
       <Text size="sm">{text.upstream.why}</Text>
-      <UpstreamForm label={text.upstream.begin} error={begin.error} pending={begin.isPending} act={(f) => begin.mutate(f)} />
+      <UpstreamForm known={app.upstream} label={text.upstream.begin} error={begin.error} pending={begin.isPending} act={(f) => begin.mutate(f)} />
       {begin.isPending && <Fetching />}
     </Stack>
   );
