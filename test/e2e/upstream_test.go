@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -103,6 +104,9 @@ func TestUpstream(t *testing.T) {
 				}
 				<-f.slow
 			},
+			"idle": func(ts *testscript.TestScript, _ bool, _ []string) {
+				ts.Check(rig.Until(t.Context(), patience(10*time.Second), func() error { return nothingFetches(w.in.Data) }))
+			},
 			"stranger": func(ts *testscript.TestScript, _ bool, _ []string) {
 				if n := f.asked.Load(); n > 0 {
 					ts.Fatalf("a server that nobody allowed was asked %d times", n)
@@ -127,9 +131,7 @@ func TestUpstream(t *testing.T) {
 		return nil
 	}))
 	// What a core that was killed had begun has ended.
-	ok(t, rig.Until(t.Context(), patience(10e9), func() error {
-		return nothingFetches(w.in.Data)
-	}))
+	ok(t, rig.Until(t.Context(), patience(10*time.Second), func() error { return nothingFetches(w.in.Data) }))
 }
 
 // nothingFetches finds programs that work in repositories, and what they left.

@@ -1,6 +1,7 @@
 package gitd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -40,7 +41,6 @@ type FetchInput struct {
 const (
 	apartPrefix = "tmp_objdir-fetch-" // git itself prunes folders of such names
 	fetchLimit  = 10 * time.Minute    // for all of a fetch
-	waitLimit   = 30 * time.Second    // for a push that is being received
 )
 
 // Fetch brings the newest commit of a remote, with its history, to the deploy
@@ -241,7 +241,7 @@ func (f *fetch) find(ctx context.Context) (id string, err error) {
 
 // land puts what was brought on the deploy branch.
 func (f *fetch) land(ctx context.Context) (Push, error) {
-	wait, cancel := context.WithTimeout(ctx, waitLimit)
+	wait, cancel := context.WithTimeout(ctx, cmp.Or(f.s.Wait, 30*time.Second))
 	defer cancel()
 	unlock, err := f.s.lock(wait, f.repo, io.Discard)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/outside"
@@ -379,7 +380,34 @@ func TestFetchOtherHistory(t *testing.T) {
 	}
 }
 
-// Nothing is kept for whom it may not be, and not beside a push that is received.
+// A fetch waits for a push that is being received, though not for ever.
+func TestFetchBesideAPush(t *testing.T) {
+	t.Parallel()
+	w := newElsewhere(t, nil)
+	w.record("iris", "main", "theirs", nil)
+	received, end := make(chan struct{}), make(chan struct{})
+	w.answer = func(io.Writer) error {
+		close(received)
+		<-end
+		return nil
+	}
+	dir := w.work("main", map[string]string{"app.py": "ours"})
+	var pushed sync.WaitGroup
+	pushed.Go(func() { w.must(dir, "push", "-q", w.world.remote("alice", "hello"), "main") })
+	<-received
+	w.srv.Wait = 100 * time.Millisecond
+	_, err := w.fetch("hello", gitd.Remote{URL: w.remote.URL + "/iris.git"})
+	if !errs.Is(err, errs.KindConflict) || !strings.Contains(err.Error(), "a push is being deployed") {
+		t.Error(err)
+	}
+	close(end)
+	pushed.Wait()
+	if text := w.bare("hello", "log", "--format=%s", "main"); text != "first" {
+		t.Errorf("the push brought %q", text)
+	}
+}
+
+// Nothing is kept for whom it may not be.
 func TestFetchAsksBeforeItKeeps(t *testing.T) {
 	t.Parallel()
 	w := newElsewhere(t, nil)

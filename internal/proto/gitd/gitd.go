@@ -49,7 +49,8 @@ type Server struct {
 	Outside outside.Rule
 	// Roots are trusted by Fetch; nil = the system's.
 	Roots *x509.CertPool
-	Stall time.Duration // after which a server that sends nothing is given up; 0 = 30 s
+	Stall time.Duration // after which Fetch gives a server up that sends nothing; 0 = 30 s
+	Wait  time.Duration // for which Fetch waits for a push that is being received; 0 = 30 s
 
 	mu    sync.Mutex
 	locks map[string]*lock

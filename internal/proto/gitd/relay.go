@@ -54,10 +54,7 @@ func (s *Server) newRelay(ctx context.Context, r Remote) (*relay, error) {
 		port = "443"
 	}
 	base.RawQuery, base.Fragment = "", ""
-	out := &relay{key: secret.Random(32), remote: r, base: *base, stall: s.Stall, limit: s.maxBytes()}
-	if out.stall == 0 {
-		out.stall = 30 * time.Second
-	}
+	out := &relay{key: secret.Random(32), remote: r, base: *base, stall: cmp.Or(s.Stall, 30*time.Second), limit: s.maxBytes()}
 	out.client = &http.Client{
 		Transport: &http.Transport{
 			DialContext:         outside.Dialer(base.Hostname(), port, addrs),
