@@ -57,9 +57,9 @@ func (s *Server) newRelay(ctx context.Context, r Remote) (*relay, error) {
 	out := &relay{key: secret.Random(32), remote: r, base: *base, stall: cmp.Or(s.Stall, 30*time.Second), limit: s.maxBytes()}
 	out.client = &http.Client{
 		Transport: &http.Transport{
-			DialContext:         outside.Dialer(base.Hostname(), port, addrs),
-			TLSClientConfig:     &tls.Config{RootCAs: s.Roots, MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout: out.stall, ForceAttemptHTTP2: true, DisableCompression: true, IdleConnTimeout: time.Minute,
+			DialContext:       outside.Dialer(base.Hostname(), port, addrs),
+			TLSClientConfig:   &tls.Config{RootCAs: s.Roots, MinVersion: tls.VersionTLS12},
+			ForceAttemptHTTP2: true, DisableCompression: true, IdleConnTimeout: time.Minute,
 		},
 		CheckRedirect: out.mayFollow,
 	}
@@ -263,5 +263,5 @@ func (r *relay) copy(w http.ResponseWriter, body io.Reader, alive func()) error 
 func (r *relay) listen(ctx context.Context) (net.Listener, *http.Server, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	return l, &http.Server{Handler: r, ReadHeaderTimeout: r.stall}, err
+	return l, &http.Server{Handler: r, ReadHeaderTimeout: time.Minute}, err
 }
