@@ -57,9 +57,10 @@ func (s *Server) newRelay(ctx context.Context, r Remote) (*relay, error) {
 	out := &relay{key: secret.Random(32), remote: r, base: *base, stall: cmp.Or(s.Stall, 30*time.Second), limit: s.maxBytes()}
 	out.client = &http.Client{
 		Transport: &http.Transport{
-			DialContext:       outside.Dialer(base.Hostname(), port, addrs),
-			TLSClientConfig:   &tls.Config{RootCAs: s.Roots, MinVersion: tls.VersionTLS12},
-			ForceAttemptHTTP2: true, DisableCompression: true, IdleConnTimeout: time.Minute,
+			DialContext:         outside.Dialer(base.Hostname(), port, addrs),
+			TLSClientConfig:     &tls.Config{RootCAs: s.Roots, MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout: time.Minute, // for what goes on when nobody waits any more
+			ForceAttemptHTTP2:   true, DisableCompression: true, IdleConnTimeout: time.Minute,
 		},
 		CheckRedirect: out.mayFollow,
 	}
