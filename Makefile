@@ -57,7 +57,7 @@ screenshots: build ## every page in light, dark and phone width, into web/pictur
 
 test: ## set up what tests need and pass them all
 	@./tools/setup test
-	@$(MAKE) --no-print-directory build lint unit test-e2e demo-check test-web
+	@$(MAKE) --no-print-directory build lint unit test-e2e demo-check test-web test-cluster
 
 unit: $(INIT) cluster ## unit and contract tests, with the race detector, real sandboxes and real packages
 	bin/cluster build api # what tests would wait for in their own time
