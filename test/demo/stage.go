@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -26,7 +27,7 @@ import (
 // and goes on until its input ends. SIGUSR1 crashes the core.
 func stage(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("stage", flag.ExitOnError)
-	iris := flags.Bool("iris", false, "deploy the Dash example too, which takes longer")
+	iris := flags.Bool("iris", false, "deploy the Dash example too, and wait for its picture, which takes longer")
 	_ = flags.Parse(args) // it exits on errors
 	root, err := os.Getwd()
 	if err != nil {
@@ -54,7 +55,11 @@ func stage(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer remote.Close()
-	if err := s.start(ctx, data, []string{"--listen", "127.0.0.1:0"}, log); err != nil {
+	up := []string{"--listen", "127.0.0.1:0"}
+	if *iris {
+		up = append(up, "--thumbnails", "auto")
+	}
+	if err := s.start(ctx, data, up, log); err != nil {
 		return err
 	}
 	set := &set{show: s, data: data, remote: remote, people: map[string]rig.Person{"admin": s.who}}
@@ -152,8 +157,16 @@ func (s *set) apps(ctx context.Context, alice *client.Client, iris bool) error {
 		return err
 	}
 	title, about = "Iris", "Three species of Anderson's flowers: sepals against petals."
-	_, err = alice.UpdateApp(ctx, "iris", client.UpdateApp{Title: &title, Description: &about})
-	return err
+	if _, err = alice.UpdateApp(ctx, "iris", client.UpdateApp{Title: &title, Description: &about}); err != nil {
+		return err
+	}
+	return rig.Until(ctx, 5*time.Minute, func() error {
+		portal, err := alice.Portal(ctx, client.PortalFilter{})
+		if err == nil && !slices.ContainsFunc(portal.Items, func(c client.Card) bool { return c.Name == "iris" && c.Thumbnail != "" }) {
+			err = errors.New("the Dash example has no picture yet")
+		}
+		return err
+	})
 }
 
 // serve tells what there is, and stays until there is no more input.

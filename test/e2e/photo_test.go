@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,11 +49,14 @@ func TestPhoto(t *testing.T) {
 	}
 }
 
-// photo waits for an app's picture.
+// photo waits until the Portal shows an app's picture.
 func (w *world) photo(t *testing.T, app string) image.Image {
 	t.Helper()
 	var img image.Image
 	err := rig.Until(t.Context(), 5*time.Minute, func() error {
+		if !strings.Contains(w.run(t, "alice", "", "portal", "--json"), "/v1/apps/"+app+"/thumbnail?v=") {
+			return errors.New("the Portal shows none")
+		}
 		data, err := w.picture("alice", app)
 		if err == nil {
 			img, err = png.Decode(bytes.NewReader(data))

@@ -10,7 +10,7 @@ test('on a phone the menu is a drawer', async ({ as }) => {
   await expect(page.getByRole('dialog')).toHaveCount(0);
 });
 
-const app = ['', '/deploys', '/logs', '/metrics', '/access', '/environment', '/processes', '/portal', '/settings'].map((tab) => `/apps/weather${tab}`);
+const app = ['', '/deploys', '/logs', '/metrics', '/access', '/environment', '/processes', '/files', '/portal', '/settings'].map((tab) => `/apps/weather${tab}`);
 const admin = ['users', 'apps', 'environment', 'limits', 'branding', 'usage', 'audit', 'health'].map((section) => `/admin/${section}`);
 
 for (const [who, paths] of [

@@ -12,6 +12,7 @@ const pages: [string, 'admin' | 'alice', string][] = [
   ['access', 'alice', '/apps/weather/access'],
   ['environment', 'alice', '/apps/weather/environment'],
   ['processes', 'alice', '/apps/weather/processes'],
+  ['files', 'alice', '/apps/weather/files'],
   ['portal-info', 'alice', '/apps/weather/portal'],
   ['settings', 'alice', '/apps/weather/settings'],
   ['profile', 'alice', '/profile'],

@@ -31,7 +31,7 @@ const (
 	photoAt    = "/photo"
 	photoFile  = "app.png"
 	photoPort  = 8080
-	photoPause = 9 // times as long as a photo took: it costs little of the machine
+	photoPause = 3 // times as long as a photo took: with its share of a core it costs little of the machine
 	photoTime  = 3 * time.Minute
 	photoTries = 3       // of a release
 	noBrowser  = 44      // exit code
@@ -254,7 +254,8 @@ func (s *Service) hang(ctx context.Context, id slipway.AppID, release int, data 
 		}
 		return tx.SetPicture(string(id), store.Picture{Type: mediaType, Version: version, Data: data})
 	})
-	s.PlatformChanged()
+	s.index.changed()
+	s.changed(id, "", nil)
 	return err
 }
 

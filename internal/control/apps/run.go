@@ -292,6 +292,7 @@ func (s *Service) take(d store.Deploy) {
 			s.dispatchSoon()
 			s.wake(d.App)
 			s.bell.ring()
+			s.studio.wake()
 		}()
 		return r.main(ctx)
 	})

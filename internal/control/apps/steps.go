@@ -456,7 +456,6 @@ func (r *run) drain(ctx context.Context) error {
 	}
 	err := r.to(ctx, slipway.DeployLive, "", nil)
 	r.s.events.close(r.id, slipway.DeployLive)
-	r.s.studio.wake()
 	return err
 }
 
