@@ -138,13 +138,13 @@ function Follow({ id, current }: { id: string; current: number | undefined }) {
     refetchInterval: (q) => (q.state.data !== undefined && isFinal(q.state.data) ? false : 5000),
   });
   const [progress, see] = useReducer(add, { last: 0, steps: [] });
-  const watched = useRef(false);
+  const watched = useRef(false); // it was under way on this page: its end is news
+  useEffect(() => {
+    if (deploy.data !== undefined && !isFinal(deploy.data)) watched.current = true;
+  }, [deploy.data]);
   const stream = useStream<DeployEvent>(`/v1/deploys/${encodeURIComponent(id)}/events`, (e) => {
     see(e);
-    if (e.deploy === undefined || !isFinal(e.deploy)) {
-      watched.current = Date.now() - Date.parse(e.at) < 60_000;
-      return;
-    }
+    if (e.deploy === undefined || !isFinal(e.deploy)) return;
     if (watched.current) {
       const ok = e.deploy.state === 'live';
       notifications.show({ color: ok ? 'teal' : 'red', message: ok ? text.deploys.isLive(e.deploy.app, e.deploy.release ?? 0) : (e.deploy.reason ?? text.deploys.ended) });

@@ -46,22 +46,18 @@ const Card = memo(function Card({ app, pick }: { app: CardData; pick: (tag: stri
   const favourite = star.isPending ? star.variables : app.favourite === true;
   return (
     <li className={css.card}>
-      {app.thumbnail !== undefined && <img className={css.picture} src={app.thumbnail} alt="" loading="lazy" />}
-      <div className={css.head}>
-        {app.thumbnail === undefined && <Tile name={app.name} label={label} size={44} />}
-        <Group gap={6} ml="auto">
-          {app.state !== 'running' && <State of={app.state} />}
-          <ActionIcon
-            className={css.above}
-            variant="subtle"
-            color={favourite ? 'yellow' : 'gray'}
-            aria-pressed={favourite}
-            aria-label={text.portal.favourite(label)}
-            onClick={() => star.mutate(!favourite)}
-          >
-            {favourite ? <IconStarFilled size={18} /> : <IconStar size={18} />}
-          </ActionIcon>
-        </Group>
+      {app.thumbnail === undefined ? (
+        <div className={css.picture}>
+          <Tile name={app.name} label={label} size={56} />
+        </div>
+      ) : (
+        <img className={css.picture} src={app.thumbnail} alt="" loading="lazy" />
+      )}
+      <div className={css.marks}>
+        {app.state !== 'running' && <State of={app.state} />}
+        <ActionIcon variant="default" radius="md" aria-pressed={favourite} aria-label={text.portal.favourite(label)} onClick={() => star.mutate(!favourite)}>
+          {favourite ? <IconStarFilled size={18} className={css.star} /> : <IconStar size={18} />}
+        </ActionIcon>
       </div>
       <h2 className={css.name}>
         <a href={app.url}>{label}</a>
