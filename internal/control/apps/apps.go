@@ -115,7 +115,8 @@ type Service struct {
 	envs    map[string]*envBuild
 	started map[slipway.UserID]uint64 // when a person's build was started last, in starts
 	starts  uint64
-	kick    chan struct{} // wakes the dispatcher
+	fetches map[slipway.UserID]int // of a person, that are under way
+	kick    chan struct{}          // wakes the dispatcher
 }
 
 // New returns a service. Its loop is Run; before that, Load.
@@ -133,6 +134,7 @@ func New(o Options) *Service {
 		runs:    map[slipway.DeployID]*run{},
 		envs:    map[string]*envBuild{},
 		started: map[slipway.UserID]uint64{},
+		fetches: map[slipway.UserID]int{},
 		kick:    make(chan struct{}, 1),
 		studio:  studio{kick: make(chan struct{}, 1), done: map[slipway.AppID]tried{}},
 	}

@@ -133,6 +133,11 @@ func (s *Service) DeployUpstream(ctx context.Context, name string, in FetchInput
 	if s.Fetcher == nil {
 		return slipway.Deploy{}, errs.Unsupported("nothing is fetched here")
 	}
+	leave, err := s.beginFetch(ctx)
+	if err != nil {
+		return slipway.Deploy{}, err
+	}
+	defer leave()
 	got, err := s.Fetcher(ctx, f)
 	if err != nil {
 		s.auditFetch(ctx, name, f, err)
@@ -140,6 +145,31 @@ func (s *Service) DeployUpstream(ctx context.Context, name string, in FetchInput
 	}
 	got.Cause = slipway.CauseFetch
 	return s.Deploy(ctx, name, got)
+}
+
+// maxFetches is how many fetches of one person may be under way: each costs the
+// platform programs and room, and who asks nothing.
+const maxFetches = 10
+
+// beginFetch counts a fetch of the person who asks until leave is called.
+func (s *Service) beginFetch(ctx context.Context) (leave func(), err error) {
+	who := slipway.UserID("")
+	if a := slipway.ActorFrom(ctx); a.User != nil {
+		who = a.User.ID
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fetches[who] >= maxFetches {
+		return nil, errs.Exhausted("you have %d fetches under way: wait until one has ended", maxFetches)
+	}
+	s.fetches[who]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.fetches[who]--; s.fetches[who] == 0 {
+			delete(s.fetches, who)
+		}
+	}, nil
 }
 
 // auditFetch keeps who tried to reach what: somebody may be looking for what

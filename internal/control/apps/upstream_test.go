@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"strings"
+	"sync"
 	"testing"
 
 	"slipway.dev/slipway"
@@ -174,6 +175,45 @@ func TestUpstreamTokenStaysWithItsAddress(t *testing.T) {
 	if _, err := r.DeployUpstream(alice, "iris", apps.FetchInput{}); err == nil || len(*asked) != n {
 		t.Errorf("a token went to another address: %v", err)
 	}
+}
+
+// One person cannot keep the platform busy with fetches.
+func TestUpstreamFetchesAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	began, end := make(chan struct{}), make(chan struct{})
+	r.opt.Fetcher = func(context.Context, apps.Fetch) (apps.DeployInput, error) {
+		began <- struct{}{}
+		<-end
+		return apps.DeployInput{}, errs.Invalid("not today")
+	}
+	r.start()
+	alice := r.as("alice")
+	must[slipway.App](t)(r.Create(alice, apps.CreateApp{Name: "iris"}))
+	must[slipway.Upstream](t)(r.SetUpstream(alice, "iris", apps.SetUpstream{URL: place}))
+	if err := r.Share(alice, "iris", "bob", slipway.GrantCoOwner); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	fetch := func(who string) {
+		all.Go(func() {
+			if _, err := r.DeployUpstream(r.as(who), "iris", apps.FetchInput{}); !errs.Is(err, errs.KindInvalid) {
+				t.Errorf("%s: %v", who, err)
+			}
+		})
+		<-began
+	}
+	for range 10 {
+		fetch("alice")
+	}
+	if _, err := r.DeployUpstream(alice, "iris", apps.FetchInput{}); !errs.Is(err, errs.KindExhausted) {
+		t.Errorf("one more: %v", err)
+	}
+	fetch("bob")
+	close(end)
+	all.Wait()
+	fetch("alice")
+	all.Wait()
 }
 
 func TestUpstreamWrong(t *testing.T) {
