@@ -150,6 +150,13 @@ func (f *fetch) get(ctx context.Context) error {
 		return wrongField(err, "ref", "it leads to no commit")
 	}
 	f.commit = strings.TrimSpace(string(out))
+	// git takes a history for whole that ends where the server's does.
+	if err := f.local(ctx, "rev-list", "--quiet", f.commit, "--not", "--all", "--").Run(); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return wrongURL(err, "its history is not whole: it is a shallow copy (git fetch --unshallow makes it whole)")
+	}
 	return nil
 }
 

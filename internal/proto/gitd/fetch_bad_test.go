@@ -95,6 +95,19 @@ func TestFetchBadServers(t *testing.T) {
 	w.refused(err, "url", "sent nothing")
 }
 
+// A history that ends in the middle would stay so: nobody could clone it.
+func TestFetchShallow(t *testing.T) {
+	t.Parallel()
+	w := newElsewhere(t, nil)
+	w.record("iris", "main", "first", nil)
+	w.record("iris", "main", "second", nil)
+	if _, err := gitdtest.Git(w.remote.Root, "clone", "-q", "--bare", "--depth=1", "file://"+filepath.Join(w.remote.Root, "iris.git"), "shallow.git"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.fetch("none", gitd.Remote{URL: w.remote.URL + "/shallow.git"})
+	w.refused(err, "url", "shallow")
+}
+
 func TestFetchTooLarge(t *testing.T) {
 	t.Parallel()
 	w := newElsewhere(t, nil)

@@ -326,6 +326,44 @@ func TestSubmodules(t *testing.T) {
 	}
 }
 
+// TestEndlessCommits: a small push may list millions of files and have a subject
+// of any length. Little of that is read.
+func TestEndlessCommits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.srv.Receive = func(ctx context.Context, _ string, p gitd.Push, _ io.Writer) error {
+		if n := len(p.Subject); n != 2000 {
+			t.Errorf("a subject of %d bytes", n)
+		}
+		_, err := p.Submodules(ctx)
+		return err
+	}
+	dir := w.work("main", map[string]string{"a": "1"})
+	written := func(in string, args ...string) string {
+		cmd := w.command(dir, args...)
+		cmd.Stdin = strings.NewReader(in)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	tree := w.must(dir, "rev-parse", "HEAD^{tree}")
+	for range 8 {
+		var entries strings.Builder
+		for i := range 20 {
+			fmt.Fprintf(&entries, "040000 tree %s\t%02d\n", strings.TrimSpace(tree), i)
+		}
+		tree = written(entries.String(), "mktree")
+	}
+	commit := written(strings.Repeat("x", 3<<20), "commit-tree", tree)
+	w.must(dir, "push", w.remote("alice", "endless"), commit+":refs/heads/main")
+	list, err := w.srv.History(t.Context(), "endless", "", commit, 10)
+	if err != nil || len(list) != 1 || len(list[0].Subject) != 2000 {
+		t.Errorf("%d commits, %v", len(list), err)
+	}
+}
+
 // TestSweep: what a push left that was cut off goes, one under way stays.
 func TestSweep(t *testing.T) {
 	t.Parallel()

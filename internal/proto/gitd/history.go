@@ -20,6 +20,9 @@ type Commit struct {
 	Subject string
 }
 
+// maxHistory is how many bytes of a history are read.
+const maxHistory = 1 << 20
+
 var commitID = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
 
 // History lists the commits that lead to one and not to another, newest first;
@@ -37,7 +40,7 @@ func (s *Server) History(ctx context.Context, repo, from, to string, limit int) 
 	if commitID.MatchString(from) {
 		args = append(args, "^"+from)
 	}
-	text, err := s.git(ctx, dir, append(args, "--")...).Output()
+	text, err := beginning(s.git(ctx, dir, append(args, "--")...), maxHistory)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -54,7 +57,7 @@ func (s *Server) History(ctx context.Context, repo, from, to string, limit int) 
 		if err != nil {
 			continue
 		}
-		out = append(out, Commit{f[0], strings.ToValidUTF8(f[1], "�"), time.Unix(seconds, 0).UTC(), strings.ToValidUTF8(f[3], "�")})
+		out = append(out, Commit{f[0], strings.ToValidUTF8(f[1], "�"), time.Unix(seconds, 0).UTC(), strings.ToValidUTF8(f[3][:min(len(f[3]), maxSubject)], "�")})
 	}
 	return out, nil
 }

@@ -259,16 +259,42 @@ func (s *Server) describe(ctx context.Context, p *Push, u update) error {
 	if kind, err := p.git(ctx, "cat-file", "-t", u.new).Output(); err != nil || strings.TrimSpace(string(kind)) != "commit" {
 		return errs.Invalid("%s is no commit: push a branch", u.new)
 	}
-	subject, err := p.git(ctx, "show", "-s", "--format=%s", u.new).Output()
+	// Not show: it compares all files, also to show nothing of them.
+	subject, err := beginning(p.git(ctx, "log", "--no-walk", "--format=%s", u.new), maxSubject)
 	if err != nil {
 		return gitFailed(err)
 	}
-	p.Subject = strings.ToValidUTF8(strings.TrimSpace(string(subject)), "�")
+	p.Subject = strings.TrimSpace(strings.ToValidUTF8(string(subject), "�"))
 	if !u.creates() {
 		p.Old = u.old
 		p.Forced = p.git(ctx, "merge-base", "--is-ancestor", u.old, u.new).Run() != nil
 	}
 	return nil
+}
+
+// maxSubject is how many bytes of a commit's subject are kept: it may have any
+// number.
+const maxSubject = 2000
+
+// beginning runs a git program and returns what it writes first: a small
+// repository may have it write without end. What is longer ends it.
+func beginning(cmd *exec.Cmd, most int64) ([]byte, error) {
+	var said head
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(out, most))
+	_ = out.Close()
+	ended := cmd.Wait()
+	if err == nil && int64(len(text)) < most && ended != nil {
+		err = fmt.Errorf("%w: %s", ended, said)
+	}
+	return text, err
 }
 
 // Push is what was pushed to the deploy branch.
@@ -290,18 +316,26 @@ func (p Push) git(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Submodules lists the paths whose files are in other repositories: they are
-// in no archive. It works during Receive only.
+const (
+	// maxListed is how many bytes of a commit's list of files are looked at: trees
+	// that are in each other many times over make a list without end.
+	maxListed     = 32 << 20
+	maxSubmodules = 20 // and of the path of each
+	maxPath       = 250
+)
+
+// Submodules lists the paths whose files are in other repositories, though not
+// more than a few: they are in no archive. It works during Receive only.
 func (p Push) Submodules(ctx context.Context) ([]string, error) {
-	out, err := p.git(ctx, "ls-tree", "-r", "-z", p.Commit).Output()
+	out, err := beginning(p.git(ctx, "ls-tree", "-r", "-z", p.Commit), maxListed)
 	if err != nil {
 		return nil, gitFailed(err)
 	}
 	var paths []string
 	for entry := range strings.SplitSeq(string(out), "\x00") {
 		what, path, _ := strings.Cut(entry, "\t")
-		if strings.HasPrefix(what, "160000 ") {
-			paths = append(paths, strings.ToValidUTF8(path, "�"))
+		if strings.HasPrefix(what, "160000 ") && len(paths) < maxSubmodules {
+			paths = append(paths, strings.ToValidUTF8(path[:min(len(path), maxPath)], "�"))
 		}
 	}
 	return paths, nil
