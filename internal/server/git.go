@@ -82,7 +82,7 @@ func (c *core) sshServer() (*gitd.SSH, error) {
 			a, err := c.people.BySSHKey(ctx, fingerprint, addr, proven)
 			return slipway.WithActor(ctx, a), a.Name(), err
 		},
-		MayTry: c.people.MayTrySSH, Refused: c.people.SSHRefused,
+		Refused: c.people.SSHRefused,
 	}
 	if c.cfg.Engine == platform.EngineKube {
 		s.AddrWaiting = 64 // a cluster's balancer may speak for everybody

@@ -225,14 +225,17 @@ func (s *Service) BySSHKey(ctx context.Context, fingerprint, addr string, proven
 	return slipway.Actor{User: &p.User, Addr: addr}, nil
 }
 
-// MayTrySSH returns Exhausted while an address must wait after failed sign-ins,
-// by whatever way.
-func (s *Service) MayTrySSH(ctx context.Context, addr string) error {
-	return s.mayTry(ctx, "addr:"+network(addr))
-}
-
-// SSHRefused counts a connection that showed keys and none that is known as a
-// failed sign-in of its address.
+// SSHRefused keeps that a connection showed keys and none that is known. Of an
+// address that has many such, it keeps few. Nobody has to wait for them: a key
+// cannot be guessed, and a program with an old one, which tries again and again,
+// would shut out all who share its address.
 func (s *Service) SSHRefused(ctx context.Context, addr string) error {
-	return s.failed(ctx, "git over SSH", addr, try{"addr:" + network(addr), freeByAddr})
+	from := try{"ssh:" + network(addr), freeByAddr}
+	if err := s.mayTry(ctx, from.key); err != nil {
+		if errs.Is(err, errs.KindExhausted) {
+			return nil
+		}
+		return err
+	}
+	return s.failed(ctx, "git over SSH", addr, from)
 }

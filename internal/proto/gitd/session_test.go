@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"slipway.dev/slipway/internal/proto/gitd"
 )
 
@@ -57,6 +59,37 @@ func TestSSHConnectionsThatWait(t *testing.T) {
 	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", w.addr)
 	w.ok(err)
 	w.closed(c)
+}
+
+// One person's connections leave places for others, with whatever keys.
+func TestSSHConnectionsOfAPerson(t *testing.T) {
+	t.Parallel()
+	w := newSSH(t, func(d *gitd.SSH) { d.PersonConns = 2 })
+	_, alice := w.key("alice")
+	_, another := w.key("alice")
+	_, bob := w.key("bob")
+	sessions := func(key ssh.Signer) (*ssh.Client, error) {
+		c, err := w.dial(key, nil)
+		w.ok(err)
+		t.Cleanup(func() { _ = c.Close() })
+		s, err := c.NewSession()
+		if err != nil {
+			_ = c.Close()
+			return nil, err
+		}
+		return c, s.Close()
+	}
+	first, err := sessions(alice)
+	w.ok(err)
+	_, err = sessions(another)
+	w.ok(err)
+	if _, err := sessions(another); err == nil || !strings.Contains(err.Error(), "too many connections") {
+		t.Errorf("a third: %v", err)
+	}
+	_, err = sessions(bob)
+	w.ok(err)
+	_ = first.Close()
+	waitFor(t, func() bool { _, err := sessions(alice); return err == nil })
 }
 
 // Who has signed in and does nothing is let go.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -26,8 +27,6 @@ type SSH struct {
 	// proven says that the client has shown to have the key's private part. It is
 	// asked again for each command: a key may be removed meanwhile.
 	Person func(ctx context.Context, fingerprint, addr string, proven bool) (_ context.Context, name string, err error)
-	// MayTry says why an address may not sign in now.
-	MayTry func(ctx context.Context, addr string) error
 	// Refused is told of a connection that showed keys of nobody.
 	Refused func(ctx context.Context, addr string) error
 	// Origin returns who is at the other end of a connection, and may read that
@@ -38,6 +37,7 @@ type SSH struct {
 
 	Waiting     int           // most connections that have not signed in (128)
 	AddrWaiting int           // most of those from one address (16)
+	PersonConns int           // most connections that one person has signed in on (32)
 	SignInTime  time.Duration // to sign in (20 s)
 	IdleTime    time.Duration // without a byte either way (10 min)
 	DrainTime   time.Duration // for commands under way when Serve is to end (3 s)
@@ -48,6 +48,7 @@ const (
 	maxSessions = 10 // of one connection, at once
 	keyTries    = 6
 	fingerprint = "fingerprint" // of the key that signed in, in what the library keeps for a connection
+	person      = "person"      // whose key it is, there too
 )
 
 func (s *SSH) defaults() {
@@ -65,6 +66,9 @@ func (s *SSH) defaults() {
 	if s.AddrWaiting == 0 {
 		s.AddrWaiting = 16
 	}
+	if s.PersonConns == 0 {
+		s.PersonConns = 32
+	}
 	if s.Origin == nil {
 		s.Origin = func(c net.Conn) (netip.Addr, error) {
 			ap, err := netip.ParseAddrPort(c.RemoteAddr().String())
@@ -77,7 +81,10 @@ func (s *SSH) defaults() {
 // cuts off what does not end within DrainTime.
 func (s *SSH) Serve(ctx context.Context, l net.Listener) error {
 	s.defaults()
-	waiting := &waiting{most: s.Waiting, mostOfOne: s.AddrWaiting, of: map[netip.Addr]int{}}
+	in := &inside{
+		waiting: crowd[netip.Addr]{most: s.Waiting, mostOfOne: s.AddrWaiting, of: map[netip.Addr]int{}},
+		people:  crowd[string]{most: math.MaxInt, mostOfOne: s.PersonConns, of: map[string]int{}},
+	}
 	outer, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	g := loop.New(outer, s.Log)
@@ -104,7 +111,7 @@ func (s *SSH) Serve(ctx context.Context, l net.Listener) error {
 					continue
 				}
 				wait.Reset()
-				g.Spawn("ssh", func(ctx context.Context) error { return s.serve(ctx, g, c, waiting) })
+				g.Spawn("ssh", func(ctx context.Context) error { return s.serve(ctx, g, c, in) })
 			}
 		})
 	stop := time.AfterFunc(s.DrainTime, cut)
@@ -113,7 +120,7 @@ func (s *SSH) Serve(ctx context.Context, l net.Listener) error {
 }
 
 // serve serves one connection. What goes wrong with it is the client's.
-func (s *SSH) serve(ctx context.Context, g *loop.Group, raw net.Conn, waiting *waiting) error {
+func (s *SSH) serve(ctx context.Context, g *loop.Group, raw net.Conn, in *inside) error {
 	defer raw.Close()
 	defer context.AfterFunc(ctx, func() { raw.Close() })()
 	_ = raw.SetDeadline(time.Now().Add(s.SignInTime))
@@ -122,7 +129,7 @@ func (s *SSH) serve(ctx context.Context, g *loop.Group, raw net.Conn, waiting *w
 		s.Log.DebugContext(ctx, "a connection does not say where it comes from", "error", err)
 		return nil
 	}
-	leave, ok := waiting.enter(origin)
+	leave, ok := in.waiting.enter(network(origin))
 	if !ok {
 		s.Log.WarnContext(ctx, "too many connections that have not signed in: one more is closed", "remote", origin)
 		return nil
@@ -134,11 +141,21 @@ func (s *SSH) serve(ctx context.Context, g *loop.Group, raw net.Conn, waiting *w
 	if err != nil {
 		return door.failed(ctx, err)
 	}
+	// Those are for forwarding and such, and to see whether we are there.
+	g.Spawn("ssh requests", func(context.Context) error { ssh.DiscardRequests(requests); return nil })
+	name := conn.Permissions.Extensions[person]
+	part, ok := in.people.enter(name)
+	if !ok {
+		s.Log.WarnContext(ctx, "a person has too many connections: one more is closed", "person", name, "remote", origin)
+		for ch := range channels {
+			_ = ch.Reject(ssh.ResourceShortage, "you have too many connections already")
+		}
+		return nil
+	}
+	defer part()
 	leave()
 	c.signedIn()
 	who := &visitor{SSH: s, g: g, addr: door.addr, key: conn.Permissions.Extensions[fingerprint]}
-	// Those are for forwarding and such, and to see whether we are there.
-	g.Spawn("ssh requests", func(context.Context) error { ssh.DiscardRequests(requests); return nil })
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for ch := range channels {
@@ -158,10 +175,6 @@ type signIn struct {
 
 // config allows keys only, and no algorithm that is known to be weak.
 func (d *signIn) config(ctx context.Context) *ssh.ServerConfig {
-	why := d.MayTry(ctx, d.addr)
-	if why != nil && errs.KindOf(why) == errs.KindInternal {
-		d.Log.ErrorContext(ctx, "a sign-in by SSH failed", "error", why)
-	}
 	cfg := &ssh.ServerConfig{
 		Config: ssh.Config{
 			KeyExchanges: []string{ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeCurve25519},
@@ -174,22 +187,20 @@ func (d *signIn) config(ctx context.Context) *ssh.ServerConfig {
 		},
 		MaxAuthTries: keyTries, ServerVersion: "SSH-2.0-Slipway",
 		BannerCallback: func(c ssh.ConnMetadata) string {
-			switch {
-			case why != nil:
-				return errs.Message(why) + "\r\n"
-			case c.User() != sshUser:
-				return "The user name here is " + sshUser + ", for everybody: " + d.Address + "\r\n"
+			if c.User() == sshUser {
+				return ""
 			}
-			return ""
+			return "The user name here is " + sshUser + ", for everybody: " + d.Address + "\r\n"
 		},
 		PublicKeyCallback: func(c ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			if why != nil || c.User() != sshUser {
+			if c.User() != sshUser {
 				return nil, errNotIn
 			}
 			// Whoever shows a key need not have it: what is to be known of the one that
 			// signs in the end is kept with the permissions.
 			print := ssh.FingerprintSHA256(key)
-			if _, _, err := d.Person(ctx, print, d.addr, false); err != nil {
+			_, name, err := d.Person(ctx, print, d.addr, false)
+			if err != nil {
 				if errs.KindOf(err) != errs.KindUnauthenticated {
 					d.ours = true
 					d.Log.ErrorContext(ctx, "a sign-in by SSH failed", "error", err)
@@ -198,7 +209,7 @@ func (d *signIn) config(ctx context.Context) *ssh.ServerConfig {
 				return nil, errNotIn
 			}
 			d.known = true
-			return &ssh.Permissions{Extensions: map[string]string{fingerprint: print}}, nil
+			return &ssh.Permissions{Extensions: map[string]string{fingerprint: print, person: name}}, nil
 		},
 	}
 	cfg.AddHostKey(d.HostKey)
@@ -216,36 +227,47 @@ func (d *signIn) failed(ctx context.Context, err error) error {
 	return d.Refused(ctx, d.addr)
 }
 
-// waiting counts the connections that have not signed in, so that nobody can
-// shut the others out by opening many. Of IPv6, a customer's network is one address.
-type waiting struct {
+// inside are the connections that there are: those that have not signed in, by
+// address, and the others by person. Each of them takes memory.
+type inside struct {
+	waiting crowd[netip.Addr]
+	people  crowd[string]
+}
+
+// network is what counts as one address: of IPv6, a customer's network.
+func network(addr netip.Addr) netip.Addr {
+	if addr = addr.Unmap(); addr.Is6() {
+		addr = netip.PrefixFrom(addr.WithZone(""), 64).Masked().Addr()
+	}
+	return addr
+}
+
+// crowd counts connections, so that nobody can shut the others out by opening
+// many.
+type crowd[K comparable] struct {
 	most, mostOfOne int
 
 	mu  sync.Mutex
 	all int
-	of  map[netip.Addr]int
+	of  map[K]int
 }
 
 // enter counts a connection until leave is called, which may be called twice;
 // ok is false when there are too many.
-func (w *waiting) enter(addr netip.Addr) (leave func(), ok bool) {
-	addr = addr.Unmap()
-	if addr.Is6() {
-		addr = netip.PrefixFrom(addr.WithZone(""), 64).Masked().Addr()
-	}
+func (w *crowd[K]) enter(who K) (leave func(), ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.all >= w.most || w.of[addr] >= w.mostOfOne {
+	if w.all >= w.most || w.of[who] >= w.mostOfOne {
 		return nil, false
 	}
 	w.all++
-	w.of[addr]++
+	w.of[who]++
 	return sync.OnceFunc(func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.all--
-		if w.of[addr]--; w.of[addr] == 0 {
-			delete(w.of, addr)
+		if w.of[who]--; w.of[who] == 0 {
+			delete(w.of, who)
 		}
 	}), true
 }

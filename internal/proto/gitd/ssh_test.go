@@ -35,7 +35,6 @@ type sshWorld struct {
 
 	mu      sync.Mutex
 	people  map[string]string // by fingerprint of the key
-	blocked error
 	refused []string
 	proven  map[string]int // commands, by person
 }
@@ -54,11 +53,6 @@ func newSSH(t *testing.T, change func(*gitd.SSH)) *sshWorld {
 	w.ok(os.WriteFile(w.known, fmt.Appendf(nil, "[%s]:%s %s", name, port, ssh.MarshalAuthorizedKey(w.host)), 0o600))
 	door := &gitd.SSH{
 		Git: w.srv, HostKey: host, Address: "ssh://git@" + w.addr, Log: slog.New(slog.DiscardHandler), Person: w.person,
-		MayTry: func(context.Context, string) error {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			return w.blocked
-		},
 		Refused: func(_ context.Context, addr string) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -472,16 +466,6 @@ func TestSSHSignIn(t *testing.T) {
 	_ = c.Close()
 	if n := count(); n != 1 {
 		t.Errorf("%d connections were counted", n)
-	}
-	w.mu.Lock()
-	w.blocked = errs.Exhausted("too many failed sign-ins: try again in 9 seconds")
-	w.mu.Unlock()
-	told := ""
-	if _, err := w.dial(alice, func(c *ssh.ClientConfig) { c.BannerCallback = func(m string) error { told = m; return nil } }); err == nil || !strings.Contains(told, "try again in 9") {
-		t.Errorf("an address that must wait: %v %q", err, told)
-	}
-	if n := count(); n != 1 {
-		t.Errorf("waiting is counted: %d", n)
 	}
 }
 
