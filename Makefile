@@ -92,7 +92,7 @@ lint: $(INIT) ## format, vet, linters, tidiness, known vulnerabilities
 	go mod tidy -diff
 	cd tools && go mod tidy -diff
 	$(GO_TOOL) golangci-lint fmt --diff
-	$(GO_TOOL) golangci-lint run
+	$(GO_TOOL) golangci-lint run --allow-parallel-runners
 	./tools/vulncheck
 	./tools/webaudit
 
