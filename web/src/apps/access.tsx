@@ -51,13 +51,21 @@ export function PersonPicker({ app, label, value, onChange }: { app: string; lab
 }
 
 function Level({ app }: { app: App }) {
+  const [picked, pick] = useState<App['access'] | null>(null);
   const change = useAct<App['access']>({
     act: (access) => ask(api.PATCH('/v1/apps/{name}', { params: at(app.name), body: { access: access as 'restricted' } })),
     done: (_, level) => text.access.changed(text.levels[level] ?? level),
   });
   return (
     <Panel title={text.access.level} note={text.access.levelNote}>
-      <Radio.Group value={change.isPending ? change.variables : app.access} onChange={(v) => change.mutate(v)} aria-label={text.access.level}>
+      <Radio.Group
+        value={picked ?? app.access}
+        onChange={(v) => {
+          pick(v); // at once: a mutation tells of itself a moment later
+          change.mutate(v, { onSettled: () => pick(null) });
+        }}
+        aria-label={text.access.level}
+      >
         <Stack gap="sm">
           {Object.entries(text.levels).map(([value, label]) => (
             <Radio key={value} value={value} label={label} description={text.access.levels[value]} />
