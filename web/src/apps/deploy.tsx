@@ -145,7 +145,7 @@ function Follow({ id, current }: { id: string; current: number | undefined }) {
   const stream = useStream<DeployEvent>(`/v1/deploys/${encodeURIComponent(id)}/events`, (e) => {
     see(e);
     if (e.deploy === undefined || !isFinal(e.deploy)) return;
-    if (watched.current) {
+    if (watched.current || Date.now() - Date.parse(e.at) < 5000) { // some end before the page is there
       const ok = e.deploy.state === 'live';
       notifications.show({ color: ok ? 'teal' : 'red', message: ok ? text.deploys.isLive(e.deploy.app, e.deploy.release ?? 0) : (e.deploy.reason ?? text.deploys.ended) });
     }
