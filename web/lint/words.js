@@ -1,5 +1,5 @@
 // Finds words that a page says and that do not come from the catalogue,
-// src/text.ts: another language could not replace them.
+// src/text: another language could not replace them.
 
 /** Attributes that people read or hear. */
 const spoken = new Set(['alt', 'description', 'error', 'header', 'heading', 'hint', 'label', 'legend', 'message', 'placeholder', 'title', 'what', 'why']);
@@ -46,7 +46,7 @@ function place(node) {
 
 /** @type {import('eslint').Rule.RuleModule} */
 export const words = {
-  meta: { type: 'problem', schema: [], messages: { stray: '“{{text}}” is said to people: put it into src/text.ts.' } },
+  meta: { type: 'problem', schema: [], messages: { stray: '“{{text}}” is said to people: put it into src/text.' } },
   create(context) {
     const check = (node, value) => {
       const { between, name } = place(node);
