@@ -186,16 +186,23 @@ func TestSSHBetweenPods(t *testing.T) {
 	}
 }
 
-// One address has so many connections, of SSH and HTTP together.
-func TestSSHConnectionsOfAnAddress(t *testing.T) {
-	t.Parallel()
+// sshCoreHere is a core on a socket of this machine, and the endpoint of it.
+func sshCoreHere(t *testing.T) string {
+	t.Helper()
 	socket := unixSocket(t)
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sshCore(t, l)
-	r := startSSH(t, func(o *gateway.Options) { o.CoreSSH, o.AddressConns = "unix://"+socket, 2 })
+	return "unix://" + socket
+}
+
+// One address has so many connections, of SSH and HTTP together.
+func TestSSHConnectionsOfAnAddress(t *testing.T) {
+	t.Parallel()
+	core := sshCoreHere(t)
+	r := startSSH(t, func(o *gateway.Options) { o.CoreSSH, o.AddressConns = core, 2 })
 	first, from := r.connect()
 	hears(t, from, "hello 127.0.0.1")
 	_, from = r.connect()
@@ -215,13 +222,8 @@ func TestSSHConnectionsOfAnAddress(t *testing.T) {
 // A gateway that stops lets a push end, and waits no longer than for a request.
 func TestSSHDrains(t *testing.T) {
 	t.Parallel()
-	socket := unixSocket(t)
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sshCore(t, l)
-	r := startSSH(t, func(o *gateway.Options) { o.CoreSSH, o.DrainTime = "unix://"+socket, 20*time.Second })
+	core := sshCoreHere(t)
+	r := startSSH(t, func(o *gateway.Options) { o.CoreSSH, o.DrainTime = core, 20*time.Second })
 	c, from := r.connect()
 	hears(t, from, "hello 127.0.0.1")
 	g := loop.New(context.Background(), quiet)
@@ -242,7 +244,7 @@ func TestSSHDrains(t *testing.T) {
 	_ = g.Wait()
 
 	// One that does not end is cut.
-	r = startSSH(t, func(o *gateway.Options) { o.CoreSSH, o.DrainTime = "unix://"+socket, 30*time.Millisecond })
+	r = startSSH(t, func(o *gateway.Options) { o.CoreSSH, o.DrainTime = core, 30*time.Millisecond })
 	_, from = r.connect()
 	hears(t, from, "hello 127.0.0.1")
 	r.stop()
