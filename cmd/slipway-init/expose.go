@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"slipway.dev/slipway/internal/base/dial"
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/engine/inside"
 )
@@ -41,7 +42,7 @@ func expose(ctx context.Context, g *loop.Group, ip string, port int) error {
 		case closed:
 		}
 		p := strconv.Itoa(port)
-		if to != "" && lead(g, net.JoinHostPort(ip, p), to+p) == nil {
+		if to != "" && lead(g, net.JoinHostPort(ip, p), func(ctx context.Context) (net.Conn, error) { return dial.Dial(ctx, to+p) }) == nil {
 			return nil
 		}
 		if wait.Wait(ctx) != nil {

@@ -13,13 +13,35 @@ import (
 	"slipway.dev/slipway/internal/engine/inside"
 )
 
+// linkPatience is how long a link waits for its endpoint to come back.
+const linkPatience = 30 * time.Second
+
 // openLink leads a loopback port to an endpoint, which may come and go.
 func openLink(g *loop.Group, link inside.Link) error {
-	return lead(g, net.JoinHostPort("127.0.0.1", strconv.Itoa(link.Port)), link.To)
+	return lead(g, net.JoinHostPort("127.0.0.1", strconv.Itoa(link.Port)), func(ctx context.Context) (net.Conn, error) {
+		return await(ctx, link.To)
+	})
 }
 
-// lead leads an address to an endpoint.
-func lead(g *loop.Group, addr, endpoint string) error {
+// await dials until the endpoint answers: the platform restarts, and DNS loses
+// questions. Who asks over a link takes a refusal for an answer: to an app, the
+// viewer would be nobody.
+func await(ctx context.Context, endpoint string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, linkPatience)
+	defer cancel()
+	pace := loop.Backoff{Min: 20 * time.Millisecond, Max: time.Second}
+	for {
+		try, end := context.WithTimeout(ctx, 2*time.Second) // less than a resolver waits for a lost answer
+		c, err := dial.Dial(try, endpoint)
+		end()
+		if err == nil || pace.Wait(ctx) != nil {
+			return c, err
+		}
+	}
+}
+
+// lead leads an address to what is dialed.
+func lead(g *loop.Group, addr string, to func(context.Context) (net.Conn, error)) error {
 	l, err := net.Listen("tcp", addr) //nolint:noctx // once, at the start
 	if err != nil {
 		return err
@@ -33,7 +55,7 @@ func lead(g *loop.Group, addr, endpoint string) error {
 				continue
 			}
 			g.Spawn("link", func(ctx context.Context) error {
-				forward(ctx, in.(*net.TCPConn), endpoint)
+				forward(ctx, in.(*net.TCPConn), to)
 				return nil
 			})
 		}
@@ -47,11 +69,9 @@ type halfCloser interface {
 	CloseWrite() error
 }
 
-func forward(ctx context.Context, in halfCloser, endpoint string) {
+func forward(ctx context.Context, in halfCloser, to func(context.Context) (net.Conn, error)) {
 	defer in.Close()
-	dctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	c, err := dial.Dial(dctx, endpoint)
-	cancel()
+	c, err := to(ctx)
 	if err != nil {
 		return
 	}

@@ -55,6 +55,11 @@ func TestSampleApps(t *testing.T) {
 		t.Run(tt.sample, func(t *testing.T) {
 			name := strings.TrimSuffix(tt.sample, "-app")
 			push(t, w, tt.sample, name)
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("the app's log:\n%s", w.run(t, "alice", "", "logs", name))
+				}
+			})
 			ok(t, tt.use(t, w.in.Hosts.App(name, false)))
 		})
 	}

@@ -55,7 +55,7 @@ const (
 	ProgramPolite  = "polite"  // prints "got TERM" at TERM, then exits with 0
 	ProgramHungry  = "hungry"  // wants more memory than it may have
 	ProgramCount   = "count"   // prints 1 to 500, then sleeps
-	ProgramLink    = "link"    // prints what HTTP says on loopback port 7500
+	ProgramLink    = "link"    // prints "asks", then what HTTP says on loopback port 7500
 	ProgramVolume  = "volume"  // appends a line to ~/mount/file and prints how many there are
 	ProgramForever = "forever" // ignores TERM
 )
@@ -78,7 +78,7 @@ h.serve_forever()"`,
 	ProgramPolite:  `trap 'echo got TERM; exit 0' TERM; echo ready; while :; do sleep 0.05; done`,
 	ProgramHungry:  `exec /usr/bin/python3 -c "x = bytearray(400 << 20)"`,
 	ProgramCount:   `i=0; while [ $i -lt 500 ]; do i=$((i+1)); echo $i; done; exec sleep 100000`,
-	ProgramLink:    `/usr/bin/python3 -c "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:7500/').read().decode())"`,
+	ProgramLink:    `/usr/bin/python3 -c "import urllib.request; print('asks', flush=True); print(urllib.request.urlopen('http://127.0.0.1:7500/').read().decode())"`,
 	ProgramVolume:  `echo line >> ~/mount/file; wc -l < ~/mount/file`,
 	ProgramForever: `trap '' TERM; echo ready; while :; do sleep 0.05; done`,
 }

@@ -288,10 +288,14 @@ func layers(t *testing.T, h *Harness) {
 }
 
 func links(t *testing.T, h *Harness) {
-	// The socket is made anew, as when the platform restarts.
+	// The socket is made anew, as when the platform restarts, and only after it
+	// was asked for.
 	w := Task("app", "link", ProgramLink)
 	w.Links = []engine.Link{{Port: 7500, Target: "platform"}}
 	for _, name := range []string{"one", "two"} {
+		w.ID.Name = name
+		h.apply(t, w)
+		Await(t, name+" asks", func() bool { return h.printed(t, w.ID) == "asks" })
 		var lc net.ListenConfig
 		network, addr := "unix", h.Link
 		if tcp, ok := strings.CutPrefix(h.Link, "tcp://"); ok {
@@ -309,15 +313,13 @@ func links(t *testing.T, h *Harness) {
 			return nil
 		}, func(context.Context) error {
 			defer srv.Close() //nolint:errcheck // ends Serve
-			w.ID.Name = name
-			h.apply(t, w)
 			h.ended(t, w.ID)
 			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := h.printed(t, w.ID); got != "platform "+name {
+		if got := h.printed(t, w.ID); got != "asks\nplatform "+name {
 			t.Errorf("it printed %q", got)
 		}
 	}
