@@ -42,7 +42,7 @@ func TestOverTheLink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hub.SetKeys([]link.SessionKey{{ID: "k1", Public: public}})
+	hub.SetKeys([]link.SessionKey{{ID: "k1", Public: public}}, nil)
 	hub.SetPerson("user_bob", &link.Person{Name: "bob", Epoch: 3})
 	hub.Open()
 	app := r.app("iris", echo) // in the rig's own policy, which nobody reads

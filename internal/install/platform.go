@@ -114,7 +114,7 @@ func (p *plan) objects() ([]object, error) {
 	if p.Database.Bundled() {
 		out = append(out, p.database()...)
 	}
-	out = append(out, p.coreService(), p.core(mark), p.edge(), p.gatewayBudget(), p.gateway(mark), p.pull(mark))
+	out = append(out, p.coreService(), p.gatewayService(), p.core(mark), p.edge(), p.gatewayBudget(), p.gateway(mark), p.pull(mark))
 	order := func(o object) int {
 		return slices.IndexFunc(kinds, func(k kindOf) bool { return k.Kind == o.GetObjectKind().GroupVersionKind().Kind })
 	}
@@ -178,7 +178,7 @@ func (p *plan) coreService() *corev1.Service {
 func (p *plan) gateway(mark string) *appsv1.Deployment {
 	cfg, _ := p.settings()
 	c := p.process("gateway")
-	c.Ports = []corev1.ContainerPort{port("edge", portOf(cfg.Listen)), port("metrics", portOf(cfg.Metrics))}
+	c.Ports = []corev1.ContainerPort{port("edge", portOf(cfg.Listen)), port("platform", cfg.Kube.Ports.Platform), port("metrics", portOf(cfg.Metrics))}
 	if cfg.SSH() {
 		c.Ports = append(c.Ports, port("ssh", portOf(cfg.SSHListen)))
 	}
@@ -212,6 +212,12 @@ func spread(key string) corev1.TopologySpreadConstraint {
 		MaxSkew: 1, TopologyKey: key, WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: &metav1.LabelSelector{MatchLabels: selector(partGateway)},
 		MatchLabelKeys: []string{"pod-template-hash"},
 	}
+}
+
+// gatewayService is for apps.
+func (p *plan) gatewayService() *corev1.Service {
+	cfg, _ := p.settings()
+	return p.service(partGateway, nameGateway, servicePort("platform", cfg.Kube.Ports.Platform))
 }
 
 // edge is the one service that is reached from outside. The ports of browsers

@@ -64,7 +64,7 @@ func (p *plan) policies() []object {
 			// The kubelets' proxies come from the nodes' addresses, which no policy
 			// can name; who has no certificate is refused.
 			from([]string{"registry"})),
-		p.policy(partGateway, nameGateway, metav1.LabelSelector{MatchLabels: selector(partGateway)}, from(outer)),
+		p.policy(partGateway, nameGateway, metav1.LabelSelector{MatchLabels: selector(partGateway)}, from(outer), from([]string{"platform"}, apps)),
 	}
 	if p.Database.Bundled() {
 		db := p.policy(partDatabase, nameDatabase, metav1.LabelSelector{MatchLabels: selector(partDatabase)}, from([]string{"postgres"}, here(partCore)))

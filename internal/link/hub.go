@@ -1,7 +1,9 @@
 package link
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"log/slog"
 	"maps"
 	"reflect"
@@ -85,15 +87,16 @@ func (h *Hub) Close() {
 	h.wake()
 }
 
-// SetKeys replaces the keys that verify session tokens, newest first.
-func (h *Hub) SetKeys(keys []SessionKey) {
+// SetKeys replaces the keys that verify session tokens, newest first, and the
+// key set (RFC 7517) by which apps verify what they are told of viewers.
+func (h *Hub) SetKeys(sessions []SessionKey, apps json.RawMessage) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if reflect.DeepEqual(h.policy.Keys, keys) {
+	if reflect.DeepEqual(h.policy.Keys, sessions) && bytes.Equal(h.policy.JWKS, apps) {
 		return
 	}
-	h.policy.Keys = keys
-	h.record(Delta{Keys: keys})
+	h.policy.Keys, h.policy.JWKS = sessions, apps
+	h.record(Delta{Keys: sessions, JWKS: apps})
 }
 
 // SetPlatform says which endpoints serve the platform's own hosts, by kind.

@@ -2,6 +2,7 @@ package link_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -41,7 +42,7 @@ func (backend) AppTokens(_ context.Context, sid slipway.SessionID, app slipway.A
 
 func newHub() *link.Hub {
 	h := link.NewHub(slipway.Hosts{Scheme: "https", Base: "slipway.localhost"}, quiet)
-	h.SetKeys([]link.SessionKey{{ID: "k1", Public: []byte("pub")}})
+	h.SetKeys([]link.SessionKey{{ID: "k1", Public: []byte("pub")}}, json.RawMessage(`{"keys":[]}`))
 	h.SetPlatform(map[string]string{"api": "unix:///core.sock"})
 	h.SetPerson("user_a", &link.Person{Name: "alice", Epoch: 1})
 	return h
@@ -116,7 +117,7 @@ func TestFollowsTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := c.Policy()
-	if before.Routes["iris"].App != "app_1" || before.People["user_a"].Name != "alice" || before.Platform["api"] == "" || before.Keys[0].ID != "k1" {
+	if before.Routes["iris"].App != "app_1" || before.People["user_a"].Name != "alice" || before.Platform["api"] == "" || before.Keys[0].ID != "k1" || string(before.JWKS) != `{"keys":[]}` {
 		t.Fatalf("table: %+v", before)
 	}
 	if again := h.SetRoute(h.Snapshot().Routes["iris"]); again != v {
@@ -136,6 +137,8 @@ func TestFollowsTheTable(t *testing.T) {
 		t.Error("an earlier snapshot changed")
 	}
 	h.SetBrand(slipway.Branding{Name: "Orchard"})
+	h.SetKeys(before.Keys, json.RawMessage(`{"keys":[{}]}`))
+	until(t, "other keys for apps", func() bool { return string(c.Policy().JWKS) == `{"keys":[{}]}` })
 	h.SetPlatform(map[string]string{"git": "unix:///other.sock"})
 	until(t, "the platform's endpoints", func() bool { return c.Policy().Platform["git"] != "" })
 }

@@ -5,6 +5,7 @@
 package link
 
 import (
+	"encoding/json"
 	"time"
 
 	"slipway.dev/slipway"
@@ -15,8 +16,9 @@ type Policy struct {
 	Version  uint64                          `json:"version"` // grows by one with each change; starts anew with Epoch
 	Epoch    string                          `json:"epoch"`   // one life of the core: versions of two epochs do not compare
 	Hosts    slipway.Hosts                   `json:"hosts"`
-	Keys     []SessionKey                    `json:"keys"`   // newest first; session tokens name theirs
-	Routes   map[string]Route                `json:"routes"` // by app name
+	Keys     []SessionKey                    `json:"keys"`           // newest first; session tokens name theirs
+	JWKS     json.RawMessage                 `json:"jwks,omitempty"` // a key set, by which apps verify what they are told of viewers
+	Routes   map[string]Route                `json:"routes"`         // by app name
 	People   map[slipway.UserID]Person       `json:"people"`
 	Revoked  map[slipway.SessionID]time.Time `json:"revoked"`  // ended sessions, until they would have expired
 	Brand    slipway.Branding                `json:"brand"`    // of the gateway's own pages
@@ -64,6 +66,7 @@ type Target struct {
 type Delta struct {
 	Version uint64                          `json:"version"`
 	Keys    []SessionKey                    `json:"keys,omitempty"`
+	JWKS    json.RawMessage                 `json:"jwks,omitempty"`
 	Routes  map[string]*Route               `json:"routes,omitempty"` // null = gone
 	People  map[slipway.UserID]*Person      `json:"people,omitempty"` // null = gone
 	Revoked map[slipway.SessionID]time.Time `json:"revoked,omitempty"`

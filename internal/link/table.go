@@ -48,6 +48,9 @@ func (p *Policy) with(d *Delta) (*Policy, error) {
 	if d.Keys != nil {
 		c.Keys = d.Keys
 	}
+	if d.JWKS != nil {
+		c.JWKS = d.JWKS
+	}
 	if len(d.Routes) > 0 {
 		c.Routes = maps.Clone(p.Routes)
 		apply(&c.Routes, d.Routes)

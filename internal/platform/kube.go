@@ -15,9 +15,12 @@ type Kube struct {
 	Namespace string `yaml:"namespace" json:"namespace"`
 	// AppsNamespace is where apps, their tasks and volumes are. Default slipway-apps.
 	AppsNamespace string `yaml:"apps_namespace" json:"apps_namespace"`
-	// Core is the host by which the other parts and the apps reach the core.
+	// Core is the host by which the other parts and apps' tasks reach the core.
 	// Default slipway-core.<namespace>.svc.
 	Core string `yaml:"core" json:"core"`
+	// Gateway is the host by which apps reach the gateways, for what they may ask.
+	// Default slipway-gateway.<namespace>.svc.
+	Gateway string `yaml:"gateway" json:"gateway"`
 	// Identity is the folder with this part's certificate of the internal CA:
 	// tls.crt, tls.key and ca.crt. Default /etc/slipway/identity.
 	Identity string `yaml:"identity" json:"identity"`
@@ -35,17 +38,17 @@ type Kube struct {
 	// LingerSeconds is how long a gateway that stops goes on serving, until no
 	// balancer sends it anybody new. Default 8.
 	LingerSeconds int `yaml:"linger_seconds" json:"linger_seconds"`
-	// Ports are where the core listens.
+	// Ports are where the core listens, and the gateways for apps.
 	Ports Ports `yaml:"ports" json:"ports"`
 }
 
-// Ports are the core's, each on all addresses.
+// Ports are each on all addresses.
 type Ports struct {
 	Core     string `yaml:"core" json:"core"`         // sign-in, API, git; for gateways. Default 7443
 	Link     string `yaml:"link" json:"link"`         // policy; for gateways. Default 7444
 	Registry string `yaml:"registry" json:"registry"` // images; for gateways and pull proxies. Default 7445
 	SSH      string `yaml:"ssh" json:"ssh"`           // git over SSH; for gateways. Default 7446
-	Platform string `yaml:"platform" json:"platform"` // keys and userinfo, plain HTTP; for apps. Default 7500
+	Platform string `yaml:"platform" json:"platform"` // plain HTTP. Of gateways: keys and userinfo, for apps. Of the core: for apps' tasks. Default 7500
 }
 
 func (k *Kube) defaults() {
@@ -73,7 +76,13 @@ func (k *Kube) defaults() {
 	if k.Core == "" {
 		k.Core = "slipway-core." + k.Namespace + ".svc"
 	}
+	if k.Gateway == "" {
+		k.Gateway = "slipway-gateway." + k.Namespace + ".svc"
+	}
 }
 
 // At is the address of one of the core's ports.
 func (k Kube) At(port string) string { return net.JoinHostPort(k.Core, port) }
+
+// AtGateways is the address of one of the gateways' ports.
+func (k Kube) AtGateways(port string) string { return net.JoinHostPort(k.Gateway, port) }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,11 +16,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"slipway.dev/slipway"
+	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/logs"
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/gateway"
 	"slipway.dev/slipway/internal/link"
 	"slipway.dev/slipway/internal/platform"
+	"slipway.dev/slipway/internal/proto/idp"
 )
 
 // runGateway is the edge's process.
@@ -57,6 +60,8 @@ func runGateway(ctx context.Context, cfg platform.Config) error {
 	}
 	around = append(around, func(ctx context.Context) error {
 		return serve(ctx, log, at.doors[sockMetrics], health(edge.Admin(), at))
+	}, func(ctx context.Context) error {
+		return serve(ctx, log, at.doors[sockPlatform], aboutViewers(client, cfg.Hosts(), log))
 	})
 	// What the edge decides by, and says of itself, goes on until its last
 	// request has ended.
@@ -69,6 +74,38 @@ func runGateway(ctx context.Context, cfg platform.Config) error {
 			return edge.Serve(ctx, at.doors[sockEdge])
 		},
 	)
+}
+
+// aboutViewers is what apps may ask. It is the gateway's to answer, from its
+// table: while the core is away apps still know who looks at them.
+func aboutViewers(from gateway.Source, hosts slipway.Hosts, log *slog.Logger) http.Handler {
+	policy := func() (*link.Policy, error) {
+		if p := from.Policy(); p != nil && p.JWKS != nil {
+			return p, nil
+		}
+		return nil, errs.Unavailable("the gateway has not heard of the core yet: try again in a moment")
+	}
+	return idp.PlatformHandler(idp.Options{
+		Origin: hosts.Auth(), Log: log.With("part", "idp"),
+		JWKS: idp.Published(func() (json.RawMessage, error) {
+			p, err := policy()
+			if err != nil {
+				return nil, err
+			}
+			return p.JWKS, nil
+		}),
+		Subject: func(_ context.Context, id string) (*idp.Subject, error) {
+			p, err := policy()
+			if err != nil {
+				return nil, err
+			}
+			who, ok := p.People[slipway.UserID(id)]
+			if !ok {
+				return nil, nil
+			}
+			return &idp.Subject{ID: id, Username: who.Name, Email: who.Email, Name: who.FullName}, nil
+		},
+	})
 }
 
 // health adds the core's own to the gateway's: /metrics/core and /healthz/core.

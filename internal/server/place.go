@@ -112,7 +112,7 @@ type door struct {
 func clusterDoors(cfg platform.Config, part string, id *platform.Identity) []door {
 	metrics := door{sockMetrics, "tcp", cfg.Metrics, nil}
 	if part == partGateway {
-		doors := []door{{sockEdge, "tcp", cfg.Listen, nil}, metrics}
+		doors := []door{{sockEdge, "tcp", cfg.Listen, nil}, {sockPlatform, "tcp", ":" + cfg.Kube.Ports.Platform, nil}, metrics}
 		if cfg.SSH() {
 			doors = append(doors, door{sockSSH, "tcp", cfg.SSHListen, nil})
 		}
@@ -170,7 +170,8 @@ func kubeEngine(ctx context.Context, c *core, log *slog.Logger) (runner, error) 
 	c.images = images
 	e, err := kube.New(kube.Options{
 		Log: log, Images: images, Data: c.data.Engine(),
-		Namespace: k.AppsNamespace, Platform: k.Namespace, Links: map[string]string{platformLink: k.At(k.Ports.Platform)},
+		Namespace: k.AppsNamespace, Platform: k.Namespace, Inbox: k.At(k.Ports.Platform),
+		Links:  map[string]string{platformLink: k.AtGateways(k.Ports.Platform)},
 		Memory: c.cfg.AppMemoryMB << 20, StorageClass: k.StorageClass, SharedStorageClass: k.SharedStorageClass, Shut: k.Shut,
 	})
 	if err != nil {
@@ -179,8 +180,8 @@ func kubeEngine(ctx context.Context, c *core, log *slog.Logger) (runner, error) 
 	return e, nil
 }
 
-// platformHandler is what apps may ask, and where their engine has a door for
-// the inits of tasks, that too.
+// platformHandler is for the inits of tasks where their engine has a door for
+// them, and for what apps may ask in pods made when that led here.
 func (c *core) platformHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", idp.PlatformHandler(c.idp()))

@@ -154,17 +154,20 @@ func listen(ctx context.Context, cfg *platform.Config) (sockets, error) {
 		{sockMetrics, "metrics", &cfg.Metrics, new(string)},
 		{sockSSH, "ssh_listen", &cfg.SSHListen, &cfg.SSHPublicPort},
 	}
-	core := []struct{ name, addr string }{
-		{sockCore, data.Run("core.sock")},
-		{sockLink, data.Run("link.sock")},
+	inside := []struct {
+		name, addr string
+		of         *[]supervise.Socket
+	}{
 		// In a folder of its own: every sandbox sees that folder.
-		{sockPlatform, data.Run("apps/platform.sock")},
-		{sockPhoto, data.Run("photo/photo.sock")},
-		{sockAdmin, data.Run("admin.sock")},
-		{sockCoreSSH, data.Run("ssh.sock")},
+		{sockPlatform, data.Run("apps/platform.sock"), &out.edge},
+		{sockPhoto, data.Run("photo/photo.sock"), &out.core},
+		{sockCore, data.Run("core.sock"), &out.core},
+		{sockLink, data.Run("link.sock"), &out.core},
+		{sockAdmin, data.Run("admin.sock"), &out.core},
+		{sockCoreSSH, data.Run("ssh.sock"), &out.core},
 	}
 	if !cfg.SSH() {
-		edge, core = edge[:len(edge)-1], core[:len(core)-1]
+		edge, inside = edge[:len(edge)-1], inside[:len(inside)-1]
 	}
 	for _, s := range edge {
 		socket, addr, err := supervise.Listen(ctx, s.name, "tcp", *s.addr)
@@ -177,12 +180,12 @@ func listen(ctx context.Context, cfg *platform.Config) (sockets, error) {
 			_, *s.public, _ = net.SplitHostPort(*s.addr)
 		}
 	}
-	for _, s := range core {
+	for _, s := range inside {
 		socket, _, err := supervise.Listen(ctx, s.name, "unix", s.addr)
 		if err != nil {
 			return out, errs.Wrap(err, errs.KindOf(err), "data: %s", errs.Message(err))
 		}
-		out.core = append(out.core, socket)
+		*s.of = append(*s.of, socket)
 	}
 	return out, nil
 }

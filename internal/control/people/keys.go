@@ -140,7 +140,15 @@ func (s *Service) rotate(ctx context.Context) error {
 			public = append(public, link.SessionKey{ID: k.id, Public: pub})
 		}
 	}
-	s.Hub.SetKeys(public)
+	set, err := s.JWKS(ctx)
+	if err != nil {
+		return err
+	}
+	apps, err := json.Marshal(set)
+	if err != nil {
+		return err
+	}
+	s.Hub.SetKeys(public, apps)
 	return nil
 }
 

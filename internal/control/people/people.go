@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -26,7 +27,7 @@ import (
 
 // Hub is where gateways learn about people; *link.Hub is one.
 type Hub interface {
-	SetKeys(keys []link.SessionKey)
+	SetKeys(sessions []link.SessionKey, apps json.RawMessage)
 	SetPerson(id slipway.UserID, p *link.Person) uint64
 	Revoke(sid slipway.SessionID, until time.Time) uint64
 	Acked(ctx context.Context, version uint64) error

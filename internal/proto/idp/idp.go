@@ -111,6 +111,17 @@ func PlatformHandler(o Options) http.Handler {
 	return mux
 }
 
+// Published is Options.JWKS for who has the key set as JSON (RFC 7517).
+func Published(set func() (json.RawMessage, error)) func(context.Context) (jose.JSONWebKeySet, error) {
+	return func(context.Context) (out jose.JSONWebKeySet, err error) {
+		text, err := set()
+		if err == nil {
+			err = json.Unmarshal(text, &out)
+		}
+		return out, err
+	}
+}
+
 func newProvider(o Options) *provider {
 	if o.Now == nil {
 		o.Now = time.Now
