@@ -1,8 +1,10 @@
 package store_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"slipway.dev/slipway/internal/store"
@@ -45,6 +47,11 @@ func TestMigrationsAgree(t *testing.T) {
 	}
 	if len(names[0]) == 0 || !slices.Equal(names[0], names[1]) {
 		t.Errorf("SQLite has %q, PostgreSQL %q", names[0], names[1])
+	}
+	for i, name := range names[0] {
+		if want := fmt.Sprintf("%05d_", i+1); !strings.HasPrefix(name, want) {
+			t.Errorf("the migration %s should be %s: each has the next number, and none has another's", name, want)
+		}
 	}
 }
 

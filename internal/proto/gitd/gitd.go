@@ -6,6 +6,7 @@ package gitd
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/x509"
@@ -18,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +46,7 @@ type Server struct {
 	// sees; an error refuses the push. ctx does not end when the client goes.
 	Receive  func(ctx context.Context, repo string, push Push, out io.Writer) error
 	MaxBytes int64 // of one push, and of one fetch; 0 = 200 MiB
+	Memory   int64 // bytes of address space that one git process may have; 0 = 1 GiB
 	Log      *slog.Logger
 	// Outside says which servers Fetch may reach.
 	Outside outside.Rule
@@ -244,6 +247,10 @@ func (s *Server) git(ctx context.Context, dir string, args ...string) *exec.Cmd 
 	return s.gitWith(ctx, dir, nil, args...)
 }
 
+// limited runs a program with as many KiB of address space as $0 says, or the
+// fewer that we have ourselves: a small pack can hold an object of any size.
+const limited = `ulimit -v "$0" 2>/dev/null; exec "$@"`
+
 // gitWith does it with more configuration: keys, each before its value.
 func (s *Server) gitWith(ctx context.Context, dir string, more []string, args ...string) *exec.Cmd {
 	config := append([]string{
@@ -256,9 +263,19 @@ func (s *Server) gitWith(ctx context.Context, dir string, more []string, args ..
 		"receive.denyDeleteCurrent", "ignore",
 		"gc.autoDetach", "false",
 		"core.fsmonitor", "false",
+		// What a large repository needs of Memory: files go through in pieces
+		// from this size on, and packs are mapped in pieces.
+		"core.bigFileThreshold", "32m",
+		"core.packedGitWindowSize", "32m",
+		"core.packedGitLimit", "256m",
+		"pack.threads", "2",
 		"uploadpack.allowFilter", "true",
 	}, more...)
-	cmd := exec.CommandContext(ctx, "git", args...)
+	git, err := exec.LookPath("git")
+	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", limited, strconv.FormatInt(cmp.Or(s.Memory, 1<<30)>>10, 10), git}, args...)...)
+	if err != nil {
+		cmd.Err = err
+	}
 	cmd.Dir = dir
 	cmd.Env = []string{
 		"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + s.Root, "LC_ALL=C.UTF-8", "GIT_TERMINAL_PROMPT=0",

@@ -304,6 +304,28 @@ func TestLargePush(t *testing.T) {
 	contains(t, out, "exceeds maximum allowed size")
 }
 
+// TestSwollenPush: a small push may hold an object that is made of another one
+// and has any size. It ends git, not the machine.
+func TestSwollenPush(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.srv.Memory = 64 << 20
+	dir := w.work("main", map[string]string{"a": "1"})
+	w.must(dir, "push", w.remote("alice", "swollen"), "main")
+	w.commit(dir, "a large file", map[string]string{"data": strings.Repeat("0123456789abcdef\n", 2<<20)})
+	w.commit(dir, "another one", map[string]string{"data": strings.Repeat("0123456789abcdef\n", 2<<20) + "end"})
+	out, err := w.git(dir, "push", w.remote("alice", "swollen"), "main")
+	if err == nil {
+		t.Errorf("git took more memory than it may have:\n%s", out)
+	}
+	contains(t, out, "Out of memory")
+	if w.pushes() != 1 {
+		t.Errorf("%d pushes were received", w.pushes())
+	}
+	w.srv.Memory = 0
+	w.must(dir, "push", w.remote("alice", "swollen"), "main")
+}
+
 // TestSubmodules: their files are not in a push, which must be told.
 func TestSubmodules(t *testing.T) {
 	t.Parallel()
