@@ -43,7 +43,7 @@ var imports = map[string][]string{
 	"internal/link":             {},
 	"internal/endpoints":        {},
 	"internal/install":          {"internal/endpoints", "internal/engine/kube", "internal/platform"},
-	"internal/gateway":          {"internal/link", "internal/session"},
+	"internal/gateway":          {"internal/link", "internal/proto/idp", "internal/session"},
 	"internal/control/access":   {},
 	"internal/control/people":   {"internal/control/access", "internal/link", "internal/session", "internal/store"},
 	"internal/control/apps":     {"internal/build", "internal/control/access", "internal/engine", "internal/engine/files", "internal/link", "internal/plan", "internal/store"},

@@ -42,7 +42,11 @@ func expose(ctx context.Context, g *loop.Group, ip string, port int) error {
 		case closed:
 		}
 		p := strconv.Itoa(port)
-		if to != "" && lead(g, net.JoinHostPort(ip, p), func(ctx context.Context) (net.Conn, error) { return dial.Dial(ctx, to+p) }) == nil {
+		if to != "" && lead(g, net.JoinHostPort(ip, p), func(ctx context.Context) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			return dial.Dial(ctx, to+p)
+		}) == nil {
 			return nil
 		}
 		if wait.Wait(ctx) != nil {

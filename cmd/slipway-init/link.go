@@ -13,8 +13,9 @@ import (
 	"slipway.dev/slipway/internal/engine/inside"
 )
 
-// linkPatience is how long a link waits for its endpoint to come back.
-const linkPatience = 30 * time.Second
+// linkPatience is how long a link waits for its endpoint to come back: less than
+// the time after which servers of apps give a worker up.
+const linkPatience = 10 * time.Second
 
 // openLink leads a loopback port to an endpoint, which may come and go.
 func openLink(g *loop.Group, link inside.Link) error {

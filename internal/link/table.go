@@ -97,6 +97,9 @@ func readTable(file string) (*Policy, time.Time, error) {
 	if err := json.Unmarshal(data, &p); err != nil {
 		return nil, time.Time{}, fmt.Errorf("%s: %w", file, err)
 	}
+	if p.JWKS == nil {
+		p.Epoch = "" // an older gateway left the keys out: a delta would not bring them
+	}
 	return &p, info.ModTime(), nil
 }
 

@@ -18,9 +18,6 @@ type Kube struct {
 	// Core is the host by which the other parts and apps' tasks reach the core.
 	// Default slipway-core.<namespace>.svc.
 	Core string `yaml:"core" json:"core"`
-	// Gateway is the host by which apps reach the gateways, for what they may ask.
-	// Default slipway-gateway.<namespace>.svc.
-	Gateway string `yaml:"gateway" json:"gateway"`
 	// Identity is the folder with this part's certificate of the internal CA:
 	// tls.crt, tls.key and ca.crt. Default /etc/slipway/identity.
 	Identity string `yaml:"identity" json:"identity"`
@@ -42,7 +39,7 @@ type Kube struct {
 	Ports Ports `yaml:"ports" json:"ports"`
 }
 
-// Ports are each on all addresses.
+// Ports are the core's and, for apps, the gateways', each on all addresses.
 type Ports struct {
 	Core     string `yaml:"core" json:"core"`         // sign-in, API, git; for gateways. Default 7443
 	Link     string `yaml:"link" json:"link"`         // policy; for gateways. Default 7444
@@ -76,13 +73,12 @@ func (k *Kube) defaults() {
 	if k.Core == "" {
 		k.Core = "slipway-core." + k.Namespace + ".svc"
 	}
-	if k.Gateway == "" {
-		k.Gateway = "slipway-gateway." + k.Namespace + ".svc"
-	}
 }
 
 // At is the address of one of the core's ports.
 func (k Kube) At(port string) string { return net.JoinHostPort(k.Core, port) }
 
-// AtGateways is the address of one of the gateways' ports.
-func (k Kube) AtGateways(port string) string { return net.JoinHostPort(k.Gateway, port) }
+// AtGateways is the address of one of the gateways' ports, for apps.
+func (k Kube) AtGateways(port string) string {
+	return net.JoinHostPort("slipway-gateway."+k.Namespace+".svc", port)
+}

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,13 +15,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"slipway.dev/slipway"
-	"slipway.dev/slipway/internal/base/errs"
 	"slipway.dev/slipway/internal/base/logs"
 	"slipway.dev/slipway/internal/base/loop"
 	"slipway.dev/slipway/internal/gateway"
 	"slipway.dev/slipway/internal/link"
 	"slipway.dev/slipway/internal/platform"
-	"slipway.dev/slipway/internal/proto/idp"
 )
 
 // runGateway is the edge's process.
@@ -60,9 +57,12 @@ func runGateway(ctx context.Context, cfg platform.Config) error {
 	}
 	around = append(around, func(ctx context.Context) error {
 		return serve(ctx, log, at.doors[sockMetrics], health(edge.Admin(), at))
-	}, func(ctx context.Context) error {
-		return serve(ctx, log, at.doors[sockPlatform], aboutViewers(client, cfg.Hosts(), log))
 	})
+	if inside := at.doors[sockPlatform]; inside != nil { // a supervisor that began before an update has none for us
+		around = append(around, func(ctx context.Context) error {
+			return serve(ctx, log, gateway.Narrow(inside), edge.Inside(cfg.Hosts().Auth()))
+		})
+	}
 	// What the edge decides by, and says of itself, goes on until its last
 	// request has ended.
 	outer, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -74,38 +74,6 @@ func runGateway(ctx context.Context, cfg platform.Config) error {
 			return edge.Serve(ctx, at.doors[sockEdge])
 		},
 	)
-}
-
-// aboutViewers is what apps may ask. It is the gateway's to answer, from its
-// table: while the core is away apps still know who looks at them.
-func aboutViewers(from gateway.Source, hosts slipway.Hosts, log *slog.Logger) http.Handler {
-	policy := func() (*link.Policy, error) {
-		if p := from.Policy(); p != nil && p.JWKS != nil {
-			return p, nil
-		}
-		return nil, errs.Unavailable("the gateway has not heard of the core yet: try again in a moment")
-	}
-	return idp.PlatformHandler(idp.Options{
-		Origin: hosts.Auth(), Log: log.With("part", "idp"),
-		JWKS: idp.Published(func() (json.RawMessage, error) {
-			p, err := policy()
-			if err != nil {
-				return nil, err
-			}
-			return p.JWKS, nil
-		}),
-		Subject: func(_ context.Context, id string) (*idp.Subject, error) {
-			p, err := policy()
-			if err != nil {
-				return nil, err
-			}
-			who, ok := p.People[slipway.UserID(id)]
-			if !ok {
-				return nil, nil
-			}
-			return &idp.Subject{ID: id, Username: who.Name, Email: who.Email, Name: who.FullName}, nil
-		},
-	})
 }
 
 // health adds the core's own to the gateway's: /metrics/core and /healthz/core.

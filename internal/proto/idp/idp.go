@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"slipway.dev/slipway/internal/base/errs"
 )
 
 // Realm is the path of the realm; the issuer is the origin with it.
@@ -112,9 +114,9 @@ func PlatformHandler(o Options) http.Handler {
 }
 
 // Published is Options.JWKS for who has the key set as JSON (RFC 7517).
-func Published(set func() (json.RawMessage, error)) func(context.Context) (jose.JSONWebKeySet, error) {
-	return func(context.Context) (out jose.JSONWebKeySet, err error) {
-		text, err := set()
+func Published(set func(context.Context) (json.RawMessage, error)) func(context.Context) (jose.JSONWebKeySet, error) {
+	return func(ctx context.Context) (out jose.JSONWebKeySet, err error) {
+		text, err := set(ctx)
 		if err == nil {
 			err = json.Unmarshal(text, &out)
 		}
@@ -344,6 +346,10 @@ func (p *provider) refuse(w http.ResponseWriter, status int, code, text string) 
 }
 
 func (p *provider) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errs.Is(err, errs.KindUnavailable) {
+		p.refuse(w, http.StatusServiceUnavailable, "temporarily_unavailable", errs.Message(err))
+		return
+	}
 	p.Log.ErrorContext(r.Context(), "the OpenID provider failed", "path", r.URL.Path, "error", err)
 	p.refuse(w, http.StatusInternalServerError, "server_error", "something went wrong on our side")
 }
