@@ -46,7 +46,7 @@ type Server struct {
 	// sees; an error refuses the push. ctx does not end when the client goes.
 	Receive  func(ctx context.Context, repo string, push Push, out io.Writer) error
 	MaxBytes int64 // of one push, and of one fetch; 0 = 200 MiB
-	Memory   int64 // bytes of address space that one git process may have; 0 = 1 GiB
+	Memory   int64 // bytes of address space that one git process may have; 0 = 640 MiB
 	Log      *slog.Logger
 	// Outside says which servers Fetch may reach.
 	Outside outside.Rule
@@ -249,7 +249,8 @@ func (s *Server) git(ctx context.Context, dir string, args ...string) *exec.Cmd 
 
 // limited runs a program with as many KiB of address space as $0 says, or the
 // fewer that we have ourselves: a small pack can hold an object of any size.
-const limited = `ulimit -v "$0" 2>/dev/null; exec "$@"`
+// Where many of them are too much for the machine, they end before anything else.
+const limited = `ulimit -v "$0" 2>/dev/null; { echo 1000 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"`
 
 // gitWith does it with more configuration: keys, each before its value.
 func (s *Server) gitWith(ctx context.Context, dir string, more []string, args ...string) *exec.Cmd {
@@ -264,15 +265,17 @@ func (s *Server) gitWith(ctx context.Context, dir string, more []string, args ..
 		"gc.autoDetach", "false",
 		"core.fsmonitor", "false",
 		// What a large repository needs of Memory: files go through in pieces
-		// from this size on, and packs are mapped in pieces.
+		// from this size on, packs are mapped in pieces, and each thread
+		// compares so much at once.
 		"core.bigFileThreshold", "32m",
 		"core.packedGitWindowSize", "32m",
-		"core.packedGitLimit", "256m",
+		"core.packedGitLimit", "128m",
 		"pack.threads", "2",
+		"pack.windowMemory", "64m",
 		"uploadpack.allowFilter", "true",
 	}, more...)
 	git, err := exec.LookPath("git")
-	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", limited, strconv.FormatInt(cmp.Or(s.Memory, 1<<30)>>10, 10), git}, args...)...)
+	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", limited, strconv.FormatInt(cmp.Or(s.Memory, 640<<20)>>10, 10), git}, args...)...)
 	if err != nil {
 		cmd.Err = err
 	}

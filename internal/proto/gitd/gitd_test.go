@@ -322,8 +322,23 @@ func TestSwollenPush(t *testing.T) {
 	if w.pushes() != 1 {
 		t.Errorf("%d pushes were received", w.pushes())
 	}
-	w.srv.Memory = 0
-	w.must(dir, "push", w.remote("alice", "swollen"), "main")
+	w.must(dir, "push", newWorld(t).remote("alice", "swollen"), "main")
+}
+
+// TestArchiveIsWhole: when git ends early, what it left is not taken for all.
+func TestArchiveIsWhole(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.srv.Memory = 64 << 20
+	// A file to be substituted in is held in memory, which a push of it is not.
+	dir := w.work("main", map[string]string{
+		".gitattributes": "large export-subst\n", "a": "1", "large": strings.Repeat("0123456789abcdef\n", 3<<20), "z": "1",
+	})
+	out, err := w.git(dir, "push", w.remote("alice", "torn"), "main")
+	if err == nil {
+		t.Errorf("a push of which git reads only a part went through:\n%s", out)
+	}
+	contains(t, out, "git could not read all files of the push")
 }
 
 // TestSubmodules: their files are not in a push, which must be told.

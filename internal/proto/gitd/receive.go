@@ -348,18 +348,36 @@ func (p Push) Archive(ctx context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return archive{out, cmd}, cmd.Start()
+	a := &archive{ReadCloser: out, cmd: cmd}
+	cmd.Stderr = &a.said
+	return a, cmd.Start()
 }
 
 type archive struct {
 	io.ReadCloser
-	cmd *exec.Cmd
+	cmd  *exec.Cmd // nil once it was waited for
+	said bytes.Buffer
+}
+
+// Read tells whether git came to its end: tar cannot, when that is between two files.
+func (a *archive) Read(b []byte) (int, error) {
+	n, err := a.ReadCloser.Read(b)
+	if errors.Is(err, io.EOF) && a.cmd != nil {
+		cmd := a.cmd
+		a.cmd = nil
+		if cmd.Wait() != nil {
+			return n, errs.Exhausted("git could not read all files of the push: %s", strings.TrimSpace(a.said.String()))
+		}
+	}
+	return n, err
 }
 
 // Close ends git; stopping early is no error.
-func (a archive) Close() error {
+func (a *archive) Close() error {
 	_ = a.ReadCloser.Close()
-	_ = a.cmd.Wait()
+	if a.cmd != nil {
+		_ = a.cmd.Wait()
+	}
 	return nil
 }
 
