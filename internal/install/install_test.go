@@ -259,8 +259,8 @@ func checkRules(t *testing.T, name string, rules []rbacv1.PolicyRule) {
 	}
 }
 
-// Apps reach the gateways' and the core's platform doors and no other; only gateways reach core
-// and link.
+// Apps reach the gateways' and the core's platform doors and no other; only
+// gateways reach core and link.
 func TestDoorsAreShut(t *testing.T) {
 	_, objects := planned(t, values(t, nil))
 	shut := false

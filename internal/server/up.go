@@ -154,7 +154,7 @@ func listen(ctx context.Context, cfg *platform.Config) (sockets, error) {
 		{sockMetrics, "metrics", &cfg.Metrics, new(string)},
 		{sockSSH, "ssh_listen", &cfg.SSHListen, &cfg.SSHPublicPort},
 	}
-	inside := []struct {
+	local := []struct {
 		name, addr string
 		of         *[]supervise.Socket
 	}{
@@ -167,7 +167,7 @@ func listen(ctx context.Context, cfg *platform.Config) (sockets, error) {
 		{sockCoreSSH, data.Run("ssh.sock"), &out.core},
 	}
 	if !cfg.SSH() {
-		edge, inside = edge[:len(edge)-1], inside[:len(inside)-1]
+		edge, local = edge[:len(edge)-1], local[:len(local)-1]
 	}
 	for _, s := range edge {
 		socket, addr, err := supervise.Listen(ctx, s.name, "tcp", *s.addr)
@@ -180,7 +180,7 @@ func listen(ctx context.Context, cfg *platform.Config) (sockets, error) {
 			_, *s.public, _ = net.SplitHostPort(*s.addr)
 		}
 	}
-	for _, s := range inside {
+	for _, s := range local {
 		socket, _, err := supervise.Listen(ctx, s.name, "unix", s.addr)
 		if err != nil {
 			return out, errs.Wrap(err, errs.KindOf(err), "data: %s", errs.Message(err))

@@ -3,6 +3,7 @@ package gitd
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -365,8 +366,11 @@ func (a *archive) Read(b []byte) (int, error) {
 	if errors.Is(err, io.EOF) && a.cmd != nil {
 		cmd := a.cmd
 		a.cmd = nil
-		if cmd.Wait() != nil {
-			return n, errs.Exhausted("git could not read all files of the push: %s", strings.TrimSpace(a.said.String()))
+		var exit *exec.ExitError
+		if failed := cmd.Wait(); errors.As(failed, &exit) {
+			return n, errs.Exhausted("git could not read all files of the push: %s", cmp.Or(strings.TrimSpace(a.said.String()), exit.String()))
+		} else if failed != nil { // it was ended: that says nothing of the push
+			return n, failed
 		}
 	}
 	return n, err
